@@ -67,6 +67,7 @@ fn grant(number: u64, uid: u32, effect: Effect) -> Grant {
         }],
         profile: Some("default".into()),
         effect,
+        max_lifetime: None,
     }
 }
 

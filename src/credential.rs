@@ -15,11 +15,13 @@ use crate::registry::{AccountId, Registry};
 
 #[cfg(feature = "server")]
 mod leaked;
+mod lifetime;
 mod origin;
 mod password;
 
 #[cfg(feature = "server")]
 pub use self::leaked::{LeakedPassword, passwords_in};
+pub use self::lifetime::Lifetime;
 pub use self::origin::{Minter, ParentName, SourceName, UnknownSource};
 pub use self::password::{ExposedPassword, Password};
 
@@ -62,6 +64,8 @@ pub struct CredentialKey {
     pub revision: Revision,
     /// The caller that the role session names to AWS; `None`: it names the broker, and all callers share the credential.
     pub caller: Option<Principal>,
+    /// The lifetime that the deciding grant sets; `None`: that of AWS's authorization tokens.
+    pub lifetime: Option<Lifetime>,
 }
 
 /// The ID of a credential, safe to log: the first 128 bits of a SHA-256 over the token, the same on every replica and tier.

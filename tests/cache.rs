@@ -48,7 +48,13 @@ fn of_parts((account, region, (fips, dual_stack), profile, caller): Parts) -> Cr
     };
     let caller = [None, Some("uid:1,gid:1"), Some("spiffe://a.example/b"), Some("jwt:a:b:c"), Some("jwt:a:b")][caller];
     let caller = caller.map(|text| text.parse::<Caller>().unwrap().principal());
-    CredentialKey { registry, profile: ["default", "a", "b"][profile].into(), revision: Revision::default(), caller }
+    CredentialKey {
+        registry,
+        profile: ["default", "a", "b"][profile].into(),
+        revision: Revision::default(),
+        caller,
+        lifetime: None,
+    }
 }
 
 /// Drops the parts that make no difference.

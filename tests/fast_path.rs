@@ -112,6 +112,7 @@ fn grants(directory: &Path) -> Policy {
         registries: vec![RegistryPattern::every_private(), RegistryPattern::Public],
         profile: None,
         effect: Effect::Allow,
+        max_lifetime: None,
     }])
 }
 

@@ -35,7 +35,7 @@ fn own_gid() -> u32 {
 
 fn grant(id: &str, caller: CallerPattern, registry: RegistryPattern, effect: Effect) -> Grant {
     let profile = (effect == Effect::Allow).then(ProfileName::default_profile);
-    Grant { id: id.into(), callers: vec![caller], registries: vec![registry], profile, effect }
+    Grant { id: id.into(), callers: vec![caller], registries: vec![registry], profile, effect, max_lifetime: None }
 }
 
 fn account(account: &str) -> RegistryPattern {
@@ -112,7 +112,14 @@ async fn grant_admits_a_new_region_only_by_its_whole_name() {
     let policy = |regions: &[&str]| {
         let registries = regions.iter().map(|region| private(region)).collect();
         let callers = vec![CallerPattern::Loopback];
-        Policy::Grants(vec![Grant { id: "all".into(), callers, registries, profile: None, effect: Effect::Allow }])
+        Policy::Grants(vec![Grant {
+            id: "all".into(),
+            callers,
+            registries,
+            profile: None,
+            effect: Effect::Allow,
+            max_lifetime: None,
+        }])
     };
     let broker = TestBroker::start_as(policy(&["*", "eu-*"]), None, |_| ());
     let mut client = broker.client().await;

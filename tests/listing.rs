@@ -30,7 +30,14 @@ fn private(accounts: &[usize], regions: &[&str]) -> RegistryPattern {
 
 fn grant(id: &str, registry: RegistryPattern, effect: Effect) -> Grant {
     let profile = (effect == Effect::Allow).then(|| "default".into());
-    Grant { id: id.into(), callers: vec![CallerPattern::Loopback], registries: vec![registry], profile, effect }
+    Grant {
+        id: id.into(),
+        callers: vec![CallerPattern::Loopback],
+        registries: vec![registry],
+        profile,
+        effect,
+        max_lifetime: None,
+    }
 }
 
 /// Allows loopback callers every account in Europe but account 3, Frankfurt of account 50 by name, and an account in America.

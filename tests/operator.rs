@@ -27,12 +27,26 @@ fn own_uid() -> u32 {
 }
 
 fn operators(caller: CallerPattern) -> Grant {
-    Grant { id: "ops".into(), callers: vec![caller], registries: Vec::new(), profile: None, effect: Effect::Operate }
+    Grant {
+        id: "ops".into(),
+        callers: vec![caller],
+        registries: Vec::new(),
+        profile: None,
+        effect: Effect::Operate,
+        max_lifetime: None,
+    }
 }
 
 fn public(caller: CallerPattern) -> Grant {
     let registries = vec![RegistryPattern::Public];
-    Grant { id: "ci".into(), callers: vec![caller], registries, profile: Some("default".into()), effect: Effect::Allow }
+    Grant {
+        id: "ci".into(),
+        callers: vec![caller],
+        registries,
+        profile: Some("default".into()),
+        effect: Effect::Allow,
+        max_lifetime: None,
+    }
 }
 
 /// Loopback may read the status.

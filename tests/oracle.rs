@@ -168,6 +168,7 @@ impl Rule {
             registries: self.registries.iter().map(RegistrySpec::pattern).collect(),
             profile: self.profile.map(Into::into),
             effect: if self.deny { Effect::Deny } else { Effect::Allow },
+            max_lifetime: None,
         }
     }
 

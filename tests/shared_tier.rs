@@ -12,7 +12,7 @@ use std::time::Duration;
 use data_encoding::BASE64;
 use ecr_broker::cache::{CacheStatus, CredentialCache, Found};
 use ecr_broker::clock::Clock;
-use ecr_broker::credential::{Credential, CredentialKey, SourceName};
+use ecr_broker::credential::{Credential, CredentialKey, Lifetime, SourceName};
 use ecr_broker::error::{BrokerError, FailureClass, UpstreamError};
 use ecr_broker::metrics::{Exposition, Format, Registry};
 use ecr_broker::source::shared_cache::entry_key::{EntryKeys, EntryName, EntryParts};
@@ -639,4 +639,17 @@ async fn tier_that_returns_garbage_without_an_end_is_left_alone() {
     let fetched = shared.fetch(&fetch_request(key(HOST))).await.unwrap();
     assert_eq!((fetched.source(), fleet.source.calls()), (&SourceName::Aws, 1));
     assert!(*tier.1.lock().unwrap() < 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_too_short_lived_for_the_tier_are_fetched_by_each_replica() {
+    for (minutes, calls, stored) in [(15, 2, 0), (30, 2, 0), (31, 1, 1)] {
+        let fleet = Fleet::new();
+        for replica in fleet.replicas(2) {
+            let mut wanted = lookup(HOST);
+            wanted.key.lifetime = Lifetime::from_minutes(minutes);
+            replica.cache.get(wanted).await.unwrap();
+        }
+        assert_eq!((fleet.source.calls(), fleet.tier.values().len()), (calls, stored), "{minutes}");
+    }
 }

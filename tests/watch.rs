@@ -580,7 +580,14 @@ fn token_grant(id: &str, claims: &[(&str, &str)], effect: Effect) -> Grant {
     let claims = claims.iter().map(|(name, text)| ((*name).to_owned(), text.parse().unwrap())).collect();
     let callers = vec![CallerPattern::Token(TokenPattern { issuer: "blue".into(), subject: None, claims })];
     let profile = (effect == Effect::Allow).then(|| "default".into());
-    Grant { id: id.into(), callers, registries: vec![RegistryPattern::every_private()], profile, effect }
+    Grant {
+        id: id.into(),
+        callers,
+        registries: vec![RegistryPattern::every_private()],
+        profile,
+        effect,
+        max_lifetime: None,
+    }
 }
 
 /// A caller keeps only the claims that grants name. A deny by another claim must not miss it, neither in a watch nor in the cache of

@@ -102,6 +102,7 @@ fuzz_target!(|data: &[u8]| {
             profile: ProfileName::default_profile(),
             revision: Revision::default(),
             caller: None,
+            lifetime: None,
         },
         min_validity: Duration::ZERO,
         rejected: None,

@@ -161,6 +161,7 @@ fuzz_target!(|data: &[u8]| {
         profile: ProfileName::default_profile(),
         revision: Revision::default(),
         caller: None,
+        lifetime: None,
     };
     let parts = Dead.parts(&key).unwrap();
     let answer = match way % 3 {

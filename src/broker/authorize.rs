@@ -9,11 +9,12 @@ use tracing::{field, info};
 use super::active_policy::{ActivePolicy, ActiveSettings};
 use super::authorization::Authorization;
 use super::forwarding::Forwarding;
+use super::profiles::Profiles;
 use super::record;
 use super::request::CredentialRequest;
 use crate::audit::{Outcome, Record};
 use crate::caller::Caller;
-use crate::credential::ProfileName;
+use crate::credential::{Lifetime, ProfileName};
 use crate::error::BrokerError;
 use crate::hops::InstanceId;
 use crate::metrics::Registry;
@@ -97,10 +98,13 @@ impl Authorizer {
             }
             Decision::Deny { grant } => (self.deny(request, grant, &policy).await?, grant, Outcome::Observed),
         };
+        // Denials have none, so that an observed denial is served as without grants.
+        let lifetime = grant.and_then(|grant| grant.max_lifetime);
         profiles.check_account(registry, &profile)?;
-        self.check_validity(request.min_validity)?;
+        Profiles::check_lifetime(registry, lifetime)?;
+        self.check_validity(request.min_validity, lifetime)?;
         let grant = grant.map(|grant| grant.id.clone());
-        let key = self.forwarding.key(profiles.key(request, profile)?, &request.context);
+        let key = self.forwarding.key(profiles.key(request, (profile, lifetime))?, &request.context);
         Ok(Authorization { key, grant, policy, outcome })
     }
 
@@ -144,13 +148,15 @@ impl Authorizer {
     }
 
     /// Checks `min_validity` against its limit. A caller that requests the whole lifetime of a new token would otherwise cause an AWS
-    /// call per request.
-    fn check_validity(&self, min_validity: Duration) -> Result<(), BrokerError> {
-        if min_validity <= self.settings.max_min_validity {
+    /// call per request; so would one for more than half of a short lifetime, at which the broker refreshes the token anyway.
+    fn check_validity(&self, min_validity: Duration, lifetime: Option<Lifetime>) -> Result<(), BrokerError> {
+        let of_lifetime = lifetime.map(|lifetime| (lifetime.duration() / 2, "half of the grant's max_lifetime"));
+        let general = (self.settings.max_min_validity, "cache.max_min_validity");
+        let (limit, of) = of_lifetime.filter(|(limit, _)| *limit < general.0).unwrap_or(general);
+        if min_validity <= limit {
             return Ok(());
         }
-        let limit = humantime::format_duration(self.settings.max_min_validity);
-        let limit = format!("the broker allows at most {limit} (cache.max_min_validity)");
+        let limit = format!("the broker allows at most {} ({of})", humantime::format_duration(limit));
         Err(BrokerError::ValidityUnsatisfiable { asked: min_validity.into(), limit })
     }
 }

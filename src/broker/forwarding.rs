@@ -76,7 +76,13 @@ mod tests {
     }
 
     fn key(registry: Registry) -> CredentialKey {
-        CredentialKey { registry, profile: ProfileName::default_profile(), revision: Revision::default(), caller: None }
+        CredentialKey {
+            registry,
+            profile: ProfileName::default_profile(),
+            revision: Revision::default(),
+            caller: None,
+            lifetime: None,
+        }
     }
 
     #[test]

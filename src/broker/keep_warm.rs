@@ -10,7 +10,8 @@ use tokio::time::{interval, sleep};
 
 use super::Broker;
 use super::active_policy::ActivePolicy;
-use crate::credential::{CredentialKey, ProfileName};
+use super::profiles::Profiles;
+use crate::credential::{CredentialKey, Lifetime, ProfileName};
 use crate::jitter;
 use crate::registry::Registry;
 
@@ -66,17 +67,21 @@ impl Broker {
 
     fn warm_keys(&self, registry: &Registry) -> Vec<CredentialKey> {
         let active = self.authorizer.active_policy();
-        let key = |profile| active.profiles().key_of(registry.clone(), profile, None);
+        let key = |minted| active.profiles().key_of(registry.clone(), minted);
         // Keys of single callers are left out, because the callers are not known in advance.
         let is_shared = |key: &CredentialKey| !self.authorizer.forwarding().is_by_caller(key);
-        warm_profiles(&active, registry).into_iter().map(key).filter(is_shared).collect()
+        warm_credentials(&active, registry).into_iter().map(key).filter(is_shared).collect()
     }
 }
 
-/// Returns the profiles whose credentials for a registry are kept warm. Leaves out profiles with one credential per caller.
-fn warm_profiles(active: &ActivePolicy, registry: &Registry) -> Vec<ProfileName> {
+/// Returns the profiles and lifetimes whose credentials for a registry are kept warm. Leaves out profiles with one credential per
+/// caller.
+fn warm_credentials(active: &ActivePolicy, registry: &Registry) -> Vec<(ProfileName, Option<Lifetime>)> {
     let profiles = active.profiles();
     let is_shared = |name: &ProfileName| profiles.find(name).is_none_or(|profile| !profile.is_per_caller());
-    let is_usable = |name: &ProfileName| is_shared(name) && profiles.check_account(registry, name).is_ok();
-    active.policy.profiles_for(registry).into_iter().filter(is_usable).collect()
+    let has_account = |name: &ProfileName, lifetime: Option<Lifetime>| {
+        profiles.check_account(registry, name).is_ok() && Profiles::check_lifetime(registry, lifetime).is_ok()
+    };
+    let minted = active.policy.credentials_for(registry).into_iter();
+    minted.filter(|(name, lifetime)| is_shared(name) && has_account(name, *lifetime)).collect()
 }

@@ -106,7 +106,9 @@ impl Lister<'_> {
         profile: &ProfileName,
         own: &OwnKeys,
     ) -> Option<SystemTime> {
-        self.cache.cached_expiry(registry, profile, own).filter(|_| grants.allows(registry, profile))
+        let cached = self.cache.cached_expiries(registry, profile, own).into_iter();
+        let allowed = cached.filter(|(lifetime, _)| grants.allows_lifetime(registry, profile, *lifetime));
+        allowed.map(|(_, expires)| expires).max()
     }
 
     /// Returns cached credentials that one of the caller's allows covers.
@@ -123,7 +125,8 @@ impl Lister<'_> {
             accounts: allowed.accounts(),
             after: after.map(|after| (after.name.as_str(), &after.profile)),
         };
-        let cached = self.cache.cached_in(&scope, limit, |registry, profile| grants.allows(registry, profile));
+        let is_allowed = |registry: &_, profile: &_, lifetime| grants.allows_lifetime(registry, profile, lifetime);
+        let cached = self.cache.cached_in(&scope, limit, is_allowed);
         let entry = |one: Cached| (of_host(one.host, &one.profile), Verdict::Allowed(Some(one.expires)));
         Box::new(cached.into_iter().map(entry))
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::request::CredentialRequest;
-use crate::caller::{ClaimNames, Principal};
-use crate::credential::{CredentialKey, ProfileName};
+use crate::caller::ClaimNames;
+use crate::credential::{CredentialKey, Lifetime, ProfileName};
 use crate::error::BrokerError;
 use crate::profile::{Profile, ProfileSet, SessionError};
 use crate::registry::Registry;
@@ -62,15 +62,28 @@ impl Profiles {
         Err(BrokerError::RequestInvalid { field: "private_registry.account_id", problem })
     }
 
+    /// Checks that the registry's account is known if a grant limits the lifetime: the answer with a short-lived token names none.
+    pub(super) fn check_lifetime(registry: &Registry, lifetime: Option<Lifetime>) -> Result<(), BrokerError> {
+        if lifetime.is_none() || registry.account().is_some() {
+            return Ok(());
+        }
+        let problem = "the grant limits the lifetime of credentials, which needs the account; name the account";
+        Err(BrokerError::RequestInvalid { field: "private_registry.account_id", problem: problem.to_owned() })
+    }
+
     /// Returns the cache key of a request. Profiles whose sessions tell AWS about the caller have credentials for each.
-    pub(super) fn key(&self, request: &CredentialRequest, profile: ProfileName) -> Result<CredentialKey, BrokerError> {
+    pub(super) fn key(
+        &self,
+        request: &CredentialRequest,
+        (profile, lifetime): (ProfileName, Option<Lifetime>),
+    ) -> Result<CredentialKey, BrokerError> {
         let invalid = |error: SessionError| BrokerError::RequestInvalid {
             field: "profile",
             problem: format!("{profile}: {error}"),
         };
         let of_caller = |found: &Profile| found.session_of(&request.context.caller).map_err(invalid);
         let caller = self.find(&profile).map(of_caller).transpose()?.flatten();
-        Ok(self.key_of(request.target.registry.clone(), profile, caller))
+        Ok(CredentialKey { caller, ..self.key_of(request.target.registry.clone(), (profile, lifetime)) })
     }
 
     /// Returns the claims of callers' tokens that sessions tell AWS.
@@ -79,8 +92,12 @@ impl Profiles {
         self.0.iter().fold(none(), |names, profile| names.and(&profile.claim_names()))
     }
 
-    /// Returns the key of a credential by the definition of its profile that is in effect here.
-    pub(super) fn key_of(&self, registry: Registry, profile: ProfileName, caller: Option<Principal>) -> CredentialKey {
-        CredentialKey { registry, revision: self.0.revision(&profile), profile, caller }
+    /// Returns the key of a credential that callers share, by the definition of its profile that is in effect here.
+    pub(super) fn key_of(
+        &self,
+        registry: Registry,
+        (profile, lifetime): (ProfileName, Option<Lifetime>),
+    ) -> CredentialKey {
+        CredentialKey { registry, revision: self.0.revision(&profile), profile, caller: None, lifetime }
     }
 }

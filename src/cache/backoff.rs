@@ -194,6 +194,7 @@ mod tests {
             registry: Registry::PUBLIC,
             revision: Revision::default(),
             caller: None,
+            lifetime: None,
         };
         let at = |steady| Moment { wall: SystemTime::UNIX_EPOCH, steady };
         let failure = UpstreamError::aws(FailureClass::Unavailable);

@@ -14,7 +14,7 @@ use self::host_key::HostKey;
 use super::entry::Entry;
 use super::scope::{Cached, OwnKeys, Scope};
 use crate::caller::Principal;
-use crate::credential::{CredentialKey, ProfileName};
+use crate::credential::{CredentialKey, Lifetime, ProfileName};
 use crate::registry::{AccountId, Region, Registry};
 use crate::sync::lock;
 
@@ -52,6 +52,9 @@ struct Visible<'a> {
     own: Option<(&'a OwnKeys, &'a Principal)>,
 }
 
+/// The profile and the lifetime that a credential was minted by.
+type Minted<'a> = (&'a ProfileName, Option<Lifetime>);
+
 /// The profile, and the region; ECR Public has none.
 type GroupKey = (ProfileName, Option<Region>);
 
@@ -65,7 +68,13 @@ struct OfHost {
     named: Option<Arc<Entry>>,
     /// That of requests for the registry of the identity that calls AWS.
     unnamed: Option<Arc<Entry>>,
+    /// Those with a lifetime of their grant. Boxed, because few hosts have one.
+    short_lived: Option<Box<ShortLived>>,
 }
+
+/// Credentials of one host and profile by their lifetimes, and whether their requests named the account.
+#[derive(Debug, Clone, Default)]
+struct ShortLived(BTreeMap<(Lifetime, bool), Arc<Entry>>);
 
 /// The credentials of a host that is listed.
 #[derive(Debug)]
@@ -77,22 +86,57 @@ struct Found {
 }
 
 impl OfHost {
-    fn place(&mut self, registry: &Registry) -> &mut Option<Arc<Entry>> {
-        if is_named(registry) { &mut self.named } else { &mut self.unnamed }
+    /// Returns the entry that is replaced.
+    fn insert(&mut self, key: &CredentialKey, entry: &Arc<Entry>) -> Option<Arc<Entry>> {
+        let (is_named, entry) = (is_named(&key.registry), Arc::clone(entry));
+        match key.lifetime {
+            Some(lifetime) => self.short_lived.get_or_insert_default().0.insert((lifetime, is_named), entry),
+            None => self.place(is_named).replace(entry),
+        }
+    }
+
+    /// Returns whether the entry was there.
+    fn remove(&mut self, key: &CredentialKey, entry: &Arc<Entry>) -> bool {
+        let (is_named, is_same) = (is_named(&key.registry), |old: &Arc<Entry>| Arc::ptr_eq(old, entry));
+        let Some(lifetime) = key.lifetime else {
+            return self.place(is_named).take_if(|old| is_same(old)).is_some();
+        };
+        let Some(ShortLived(entries)) = self.short_lived.as_deref_mut() else { return false };
+        let is_there = entries.get(&(lifetime, is_named)).is_some_and(is_same);
+        if is_there {
+            entries.remove(&(lifetime, is_named));
+        }
+        if entries.is_empty() {
+            self.short_lived = None;
+        }
+        is_there
+    }
+
+    fn place(&mut self, is_named: bool) -> &mut Option<Arc<Entry>> {
+        if is_named { &mut self.named } else { &mut self.unnamed }
     }
 
     fn is_empty(&self) -> bool {
-        self.named.is_none() && self.unnamed.is_none()
+        self.named.is_none() && self.unnamed.is_none() && self.short_lived.is_none()
+    }
+
+    /// Returns the credentials of requests that named the account or did not, with their lifetimes.
+    fn entries(&self, is_named: bool) -> impl Iterator<Item = (Option<Lifetime>, &Arc<Entry>)> {
+        let general = if is_named { &self.named } else { &self.unnamed };
+        let short_lived = self.short_lived.iter().flat_map(|one| &one.0).filter(move |((_, of), _)| *of == is_named);
+        general.iter().map(|entry| (None, entry)).chain(short_lived.map(|((of, _), entry)| (Some(*of), entry)))
     }
 }
 
 impl Found {
     /// Returns the credential that lasts longest of those that `may_list` accepts.
-    fn listed(&self, may_list: impl Fn(&Registry, &ProfileName, &Entry) -> bool) -> Option<Cached> {
+    fn listed(&self, may_list: impl Fn(&Registry, Minted<'_>, &Entry) -> bool) -> Option<Cached> {
         let Self { host, registry, profile, entries } = self;
-        let named = entries.named.as_ref().filter(|entry| may_list(registry, profile, entry));
-        let unnamed = entries.unnamed.as_ref().filter(|entry| may_list(&registry.without_account(), profile, entry));
-        let expires = named.into_iter().chain(unnamed).map(|entry| entry.credential.expires()).max()?;
+        let of = |registry: &Registry, is_named| {
+            let listed = entries.entries(is_named).filter(|(of, entry)| may_list(registry, (profile, *of), entry));
+            listed.map(|(_, entry)| entry.credential.expires()).max()
+        };
+        let expires = of(registry, true).max(of(&registry.without_account(), false))?;
         Some(Cached { host: host.clone(), profile: profile.clone(), expires })
     }
 }
@@ -157,7 +201,7 @@ impl Index {
         &self,
         scope: &Scope<'_>,
         limit: usize,
-        may_list: impl Fn(&Registry, &ProfileName, &Entry) -> bool,
+        may_list: impl Fn(&Registry, Minted<'_>, &Entry) -> bool,
     ) -> Vec<Cached> {
         let accounts = scope.accounts.map_or_else(|| vec![None], in_host_order);
         let mut listed = Vec::new();
@@ -181,22 +225,23 @@ impl Index {
         accounts.iter().flat_map(|account| in_order(&groups, *account, scope)).take(BATCH).collect()
     }
 
-    /// Returns the expiry of a credential that is cached for a caller, if `may_list` accepts it.
-    pub(super) fn expiry(
+    /// Returns the lifetimes and expiries of the credentials that are cached for a caller and that `may_list` accepts.
+    pub(super) fn expiries(
         &self,
         registry: &Registry,
         profile: &ProfileName,
         own: &OwnKeys,
         may_list: impl Fn(&Entry) -> bool,
-    ) -> Option<SystemTime> {
+    ) -> Vec<(Option<Lifetime>, SystemTime)> {
         if !is_named(registry) {
-            return None;
+            return Vec::new();
         }
         let (host, group) = (HostKey::of(registry, None), (profile.clone(), registry.region().cloned()));
         let state = lock(&self.0);
         let parts = state.parts(own).filter(|visible| visible.has(profile));
-        let entries = parts.filter_map(|visible| visible.part.groups.get(&group)?.get(&host)?.named.as_ref());
-        entries.filter(|entry| may_list(entry)).map(|entry| entry.credential.expires()).max()
+        let of_host = parts.filter_map(|visible| visible.part.groups.get(&group)?.get(&host));
+        let usable = of_host.flat_map(|entries| entries.entries(true)).filter(|(_, entry)| may_list(entry));
+        usable.map(|(lifetime, entry)| (lifetime, entry.credential.expires())).collect()
     }
 }
 
@@ -226,8 +271,7 @@ impl Part {
     /// Returns the entry that is replaced; `None`: the key is new.
     fn insert(&mut self, key: &CredentialKey, entry: &Arc<Entry>) -> Option<Arc<Entry>> {
         let group = self.groups.entry((key.profile.clone(), key.registry.region().cloned())).or_default();
-        let place = group.entry(host(key, entry)).or_default().place(&key.registry);
-        let replaced = place.replace(Arc::clone(entry));
+        let replaced = group.entry(host(key, entry)).or_default().insert(key, entry);
         self.count += usize::from(replaced.is_none());
         replaced
     }
@@ -237,7 +281,7 @@ impl Part {
         let (group_key, host) = ((key.profile.clone(), key.registry.region().cloned()), host(key, entry));
         let Some(group) = self.groups.get_mut(&group_key) else { return false };
         let Some(entries) = group.get_mut(&host) else { return false };
-        let removed = entries.place(&key.registry).take_if(|old| Arc::ptr_eq(old, entry)).is_some();
+        let removed = entries.remove(key, entry);
         if entries.is_empty() {
             group.remove(&host);
         }

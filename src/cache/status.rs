@@ -10,7 +10,7 @@ use super::CredentialCache;
 use super::entry::Entry;
 use super::lookup::{Lookup, RefreshState};
 use super::scope::{Cached, OwnKeys, Scope};
-use crate::credential::{CredentialKey, ProfileName};
+use crate::credential::{CredentialKey, Lifetime, ProfileName};
 use crate::registry::Registry;
 use crate::source::{RegionStatus, SourceStatus};
 
@@ -34,20 +34,25 @@ impl CredentialCache {
         &self,
         scope: &Scope<'_>,
         limit: usize,
-        may_list: impl Fn(&Registry, &ProfileName) -> bool,
+        may_list: impl Fn(&Registry, &ProfileName, Option<Lifetime>) -> bool,
     ) -> Vec<Cached> {
         let (now, margin) = (self.shared.now(), self.shared.settings.safety_margin);
-        self.shared.store.index.walk(scope, limit, |registry, profile, entry| {
-            entry.credential.remaining(now) >= margin && may_list(registry, profile)
+        self.shared.store.index.walk(scope, limit, |registry, (profile, lifetime), entry| {
+            entry.credential.remaining(now) >= margin && may_list(registry, profile, lifetime)
         })
     }
 
-    /// Returns the expiry of a registry's cached credential for a caller, if it lasts longer than the safety margin.
+    /// Returns the lifetimes and expiries of a registry's cached credentials for a caller that last longer than the safety margin.
     #[must_use]
-    pub fn cached_expiry(&self, registry: &Registry, profile: &ProfileName, own: &OwnKeys) -> Option<SystemTime> {
+    pub fn cached_expiries(
+        &self,
+        registry: &Registry,
+        profile: &ProfileName,
+        own: &OwnKeys,
+    ) -> Vec<(Option<Lifetime>, SystemTime)> {
         let (now, margin) = (self.shared.now(), self.shared.settings.safety_margin);
         let is_usable = |entry: &Entry| entry.credential.remaining(now) >= margin;
-        self.shared.store.index.expiry(registry, profile, own, is_usable)
+        self.shared.store.index.expiries(registry, profile, own, is_usable)
     }
 
     /// Returns whether a key's credential is cached and lasts longer than the safety margin. Makes no call.

@@ -90,8 +90,13 @@ mod tests {
             [("default", true), ("hub", true), ("pull", false), ("team", false), ("each", false), ("unknown", false)]
         {
             let registry: Registry = "123456789012.dkr.ecr-fips.us-east-1.amazonaws.com".parse().unwrap();
-            let key =
-                CredentialKey { registry, profile: name.parse().unwrap(), revision: Revision::default(), caller: None };
+            let key = CredentialKey {
+                registry,
+                profile: name.parse().unwrap(),
+                revision: Revision::default(),
+                caller: None,
+                lifetime: None,
+            };
             let shared = keys.of(&key);
             assert_eq!(shared.is_some(), shares, "{name}");
             let Some(Registry::Private(registry)) = shared.map(|key| key.registry) else { continue };
@@ -102,6 +107,7 @@ mod tests {
             profile: ProfileName::default_profile(),
             revision: Revision::default(),
             caller: None,
+            lifetime: None,
         };
         assert_eq!(keys.of(&public), None);
     }

@@ -1,6 +1,7 @@
 //! Checks of settings against each other.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::model::Config;
 use super::reader::Reader;
@@ -66,34 +67,44 @@ fn check_timeouts(config: &Config, reader: &mut Reader<'_>) {
 
 /// Every profile that a grant allows for a registry is a credential to keep.
 fn check_keep_warm(config: &Config, reader: &mut Reader<'_>) {
-    let credentials_of = |registry: &Registry| config.policy.profiles_for(registry).len();
+    let credentials_of = |registry: &Registry| config.policy.credentials_for(registry).len();
     let credentials: usize = config.keep_warm.iter().map(credentials_of).sum();
     if u64::try_from(credentials).unwrap_or(u64::MAX) > config.cache.capacity {
         let problem = "needs more credentials than cache.capacity; list fewer registries or raise cache.capacity";
         reader.report(&Cache::keep_warm(), problem);
     }
-    let interval = config.cache.refresh_after.as_secs_f64();
-    #[expect(clippy::cast_precision_loss, reason = "no configuration lists that many")]
-    if tokens_to_keep(config) as f64 / interval > MAX_REFRESHES_PER_SECOND {
+    let interval = |token: &CredentialKey| {
+        let half = token.lifetime.map(|lifetime| lifetime.duration() / 2);
+        half.unwrap_or(Duration::MAX).min(config.cache.refresh_after)
+    };
+    let refreshes_per_second: f64 =
+        tokens_to_keep(config).iter().map(|token| 1.0 / interval(token).as_secs_f64()).sum();
+    if refreshes_per_second > MAX_REFRESHES_PER_SECOND {
         let problem = "would exceed 10 AWS calls per second; list fewer registries or raise cache.refresh_after";
         reader.report(&Cache::keep_warm(), problem);
     }
 }
 
-/// Returns the number of tokens for the registries that are kept warm.
-fn tokens_to_keep(config: &Config) -> usize {
+/// Returns the keys of the tokens for the registries that are kept warm.
+fn tokens_to_keep(config: &Config) -> BTreeSet<CredentialKey> {
     let shared_keys = SharedKeys::new(&config.aws.profiles);
     let token = |key: CredentialKey| match config.token_scope {
         TokenScope::Account => key,
         TokenScope::Identity => shared_keys.of(&key).unwrap_or(key),
     };
     let tokens = config.keep_warm.iter().flat_map(|registry| {
-        let profiles = config.policy.profiles_for(registry).into_iter();
-        profiles.map(|profile| {
-            token(CredentialKey { registry: registry.clone(), profile, revision: Revision::default(), caller: None })
+        let profiles = config.policy.credentials_for(registry).into_iter();
+        profiles.map(|(profile, lifetime)| {
+            token(CredentialKey {
+                registry: registry.clone(),
+                profile,
+                revision: Revision::default(),
+                caller: None,
+                lifetime,
+            })
         })
     });
-    tokens.collect::<BTreeSet<_>>().len()
+    tokens.collect()
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::fingerprint::{Fingerprint, Fingerprints};
 use crate::cache::KeptCredential;
 use crate::caller::{Caller, Principal, SessionIdentity};
 use crate::credential::{
-    Credential, CredentialError, CredentialKey, Minter, ProfileName, Revision, SourceName, USERNAME,
+    Credential, CredentialError, CredentialKey, Lifetime, Minter, ProfileName, Revision, SourceName, USERNAME,
 };
 use crate::moment::Moment;
 use crate::registry::{AccountId, EndpointVariant, PrivateRegistry, Registry};
@@ -83,7 +83,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Contents<'_>> {
 
 fn write(writer: &mut Writer, kept: &KeptCredential, profile: Fingerprint) {
     let KeptCredential { key, credential, refresh_at, is_stale } = kept;
-    let CredentialKey { registry, profile: name, revision: _, caller } = key;
+    let CredentialKey { registry, profile: name, revision: _, caller, lifetime } = key;
     write_registry(writer, registry);
     writer.text(name.as_str());
     writer.optional(caller.as_ref().map(Principal::to_string).as_deref());
@@ -101,6 +101,10 @@ fn write(writer: &mut Writer, kept: &KeptCredential, profile: Fingerprint) {
     // A version before parents existed drops the whole record, because it does not know the source.
     if let SourceName::Parent(_) = credential.source() {
         writer.duration(credential.end().steady);
+    }
+    // A version before lifetimes existed drops the whole record: it would serve the credential under a key without one.
+    if let Some(lifetime) = lifetime {
+        writer.raw(&lifetime.minutes().to_le_bytes());
     }
 }
 
@@ -165,7 +169,7 @@ impl<'a> Stored<'a> {
             None => None,
         };
         let mut stored = Self {
-            key: CredentialKey { registry, profile, revision: Revision::default(), caller },
+            key: CredentialKey { registry, profile, revision: Revision::default(), caller, lifetime: None },
             profile: Fingerprint::from_bytes(fields.array()?),
             refresh_at: fields.moment()?,
             is_stale: fields.flag()?,
@@ -181,6 +185,9 @@ impl<'a> Stored<'a> {
         };
         if let SourceName::Parent(_) = stored.source {
             stored.end = Some(fields.duration()?);
+        }
+        if !fields.is_empty() {
+            stored.key.lifetime = Some(Lifetime::from_minutes(u16::from_le_bytes(fields.array()?))?);
         }
         fields.is_empty().then_some(stored)
     }

@@ -23,6 +23,7 @@ pub(super) fn block(principal: &str, registry: &Registry, profile: &str) -> Opti
         registries: vec![RegistryPattern::only(registry)?],
         profile: (!profile.is_empty()).then(|| profile.into()),
         effect: Effect::Allow,
+        max_lifetime: None,
     };
     Some(grants_as_toml(&[grant]).trim_end().to_owned())
 }

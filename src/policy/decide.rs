@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::grant::{Effect, Grant, Policy};
 use crate::caller::Caller;
-use crate::credential::ProfileName;
+use crate::credential::{Lifetime, ProfileName};
 use crate::registry::Registry;
 
 /// The verdict on one request.
@@ -44,15 +44,15 @@ impl Policy {
         self.grants().iter().find(|grant| grant.effect == Effect::Operate && grant.applies_to(caller))
     }
 
-    /// Returns the profiles by which any caller may have a registry's credentials.
+    /// Returns the profiles and lifetimes with which any caller may have a registry's credentials.
     #[must_use]
-    pub fn profiles_for(&self, registry: &Registry) -> BTreeSet<ProfileName> {
+    pub fn credentials_for(&self, registry: &Registry) -> BTreeSet<(ProfileName, Option<Lifetime>)> {
         let default = ProfileName::default_profile;
         if *self == Self::Open {
-            return BTreeSet::from([default()]);
+            return BTreeSet::from([(default(), None)]);
         }
         let allows = self.grants().iter().filter(|grant| grant.effect == Effect::Allow && grant.has_registry(registry));
-        allows.map(|grant| grant.profile.clone().unwrap_or_else(default)).collect()
+        allows.map(|grant| (grant.profile.clone().unwrap_or_else(default), grant.max_lifetime)).collect()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::pattern::{CallerPattern, RegistryPattern};
 use crate::caller::ClaimNames;
-use crate::credential::ProfileName;
+use crate::credential::{Lifetime, ProfileName};
 use crate::registry::Region;
 
 /// The registries and profiles that callers may have.
@@ -29,6 +29,8 @@ pub struct Grant {
     pub profile: Option<ProfileName>,
     /// The verdict.
     pub effect: Effect,
+    /// The longest lifetime of the credentials that the grant allows; `None`: AWS's own.
+    pub max_lifetime: Option<Lifetime>,
 }
 
 /// The verdict of a grant.

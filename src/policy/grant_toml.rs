@@ -25,6 +25,9 @@ pub fn grants_as_toml(grants: &[Grant]) -> String {
         if let Some(profile) = &grant.profile {
             line("profile", profile.as_str().into());
         }
+        if let Some(lifetime) = grant.max_lifetime {
+            line("max_lifetime", lifetime.to_string().into());
+        }
         if grant.effect == Effect::Deny {
             line("effect", "deny".into());
         }

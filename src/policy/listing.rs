@@ -6,7 +6,7 @@ use super::decide::{Decision, decide};
 use super::grant::{Effect, Grant, Policy};
 use super::pattern::RegistryPattern;
 use crate::caller::Caller;
-use crate::credential::ProfileName;
+use crate::credential::{Lifetime, ProfileName};
 use crate::registry::{AccountId, Region, Registry};
 
 /// A host or a pattern of hosts that a caller may request.
@@ -52,6 +52,15 @@ impl<'a> CallerGrants<'a> {
     #[must_use]
     pub fn allows(&self, registry: &Registry, profile: &ProfileName) -> bool {
         matches!(self.decide(registry, profile.as_str()), Decision::Allow { .. })
+    }
+
+    /// Returns whether the caller gets credentials of a lifetime if it requests `registry` by `profile`.
+    #[must_use]
+    pub fn allows_lifetime(&self, registry: &Registry, profile: &ProfileName, lifetime: Option<Lifetime>) -> bool {
+        match self.decide(registry, profile.as_str()) {
+            Decision::Allow { grant } => grant.and_then(|grant| grant.max_lifetime) == lifetime,
+            Decision::Deny { .. } => false,
+        }
     }
 
     /// Returns the profile that mints for a request that names none; `None` if the request is denied.

@@ -50,7 +50,14 @@ pub fn suggest(requests: impl IntoIterator<Item = RequestedAccess>) -> (Vec<Gran
             continue;
         }
         let id = format!("suggested-{}", grants.len() + 1);
-        grants.push(Grant { id, callers: vec![caller], registries, profile: Some(profile), effect: Effect::Allow });
+        grants.push(Grant {
+            id,
+            callers: vec![caller],
+            registries,
+            profile: Some(profile),
+            effect: Effect::Allow,
+            max_lifetime: None,
+        });
     }
     (grants, rejected)
 }

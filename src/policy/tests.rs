@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::caller::Caller;
 use crate::credential::ProfileName;
@@ -18,7 +20,7 @@ fn private(accounts: &[&str], regions: &[&str]) -> RegistryPattern {
 
 fn grant(id: &str, caller: CallerPattern, registry: RegistryPattern, profile: Option<&str>, effect: Effect) -> Grant {
     let profile = profile.map(ProfileName::from);
-    Grant { id: id.into(), callers: vec![caller], registries: vec![registry], profile, effect }
+    Grant { id: id.into(), callers: vec![caller], registries: vec![registry], profile, effect, max_lifetime: None }
 }
 
 fn allow(id: &str, caller: CallerPattern, registry: RegistryPattern) -> Grant {
@@ -52,6 +54,7 @@ fn operator_grant_gives_no_registry_and_no_deny_takes_it_away() {
         registries: Vec::new(),
         profile: None,
         effect: Effect::Operate,
+        max_lifetime: None,
     };
     let policy = Policy::Grants(vec![operate, deny("never", CallerPattern::Uid(1001), private(&["*"], &["*"]))]);
     assert_eq!(policy.operator_grant(&CI).map(|grant| grant.id.as_str()), Some("ops"));
@@ -140,7 +143,8 @@ fn profiles_for_a_registry_are_the_allowed_ones() {
         grant("d", CallerPattern::Uid(1), here, Some("denied"), Effect::Deny),
     ]);
     let of = |policy: &Policy, registry: &str| {
-        let profiles = policy.profiles_for(&registry.parse().unwrap());
+        let minted = policy.credentials_for(&registry.parse().unwrap());
+        let profiles: BTreeSet<_> = minted.into_iter().map(|(profile, _)| profile).collect();
         profiles.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     assert_eq!(of(&policy, ONE), ["pull", "push"]);

@@ -280,6 +280,7 @@ mod tests {
             registries: every.into(),
             profile: Some("pull".into()),
             effect,
+            max_lifetime: None,
         }
     }
 

@@ -168,7 +168,7 @@ mod tests {
 
     fn key(name: &str, revision: Revision) -> CredentialKey {
         let registry = "123456789012.dkr.ecr.eu-central-1.amazonaws.com".parse().unwrap();
-        CredentialKey { registry, profile: name.into(), revision, caller: None }
+        CredentialKey { registry, profile: name.into(), revision, caller: None, lifetime: None }
     }
 
     fn replaced(active: &ActiveProfiles, profiles: Vec<Profile>) -> Arc<ProfileSet> {

@@ -136,7 +136,12 @@ impl<S: CredentialSource> SharedCache<S> {
         result
     }
 
+    /// Returns the entry of a key; `None`: its answer is not shared. The tier would keep a token of a short lifetime for no time, or for
+    /// less than until the other brokers refresh it.
     fn entry(&self, key: &CredentialKey) -> Option<Entry> {
+        if key.lifetime.is_some_and(|lifetime| lifetime.duration() / 2 <= values::MIN_REMAINING) {
+            return None;
+        }
         let parts = self.entry_keys.parts(key)?;
         let name = self.keys.current().name_of(&parts.key());
         Some(Entry::new(parts, name))

@@ -76,6 +76,7 @@ async fn keep_warm_fetches_one_by_one_at_the_start_by_each_granted_profile() {
         registries: vec![RegistryPattern::Public],
         profile: Some(profile.into()),
         effect,
+        max_lifetime: None,
     };
     let policy = Policy::Grants(vec![
         grant("a", "pull", Effect::Allow),

@@ -31,6 +31,7 @@ fn policy() -> Policy {
         registries: vec![RegistryPattern::Public],
         profile: Some("default".into()),
         effect: Effect::Allow,
+        max_lifetime: None,
     }])
 }
 

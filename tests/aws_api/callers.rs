@@ -46,6 +46,7 @@ async fn aws_api_grant_is_enforced_and_recorded() {
         }],
         profile: Some("default".into()),
         effect: Effect::Allow,
+        max_lifetime: None,
     };
     let output = Output::File(file.clone());
     let broker = TestBroker::start_as(Policy::Grants(vec![granted]), Some(&output), |_| ());
@@ -108,6 +109,7 @@ async fn loopback_and_aws_api_grants_are_separate() {
             registries: vec![RegistryPattern::Private { accounts: Accounts::Any, regions: vec!["*".parse().unwrap()] }],
             profile: None,
             effect: Effect::Allow,
+            max_lifetime: None,
         };
         let broker = TestBroker::start_as(Policy::Grants(vec![everything]), None, |_| ());
         let reply = Call::of(&["123456789012"]).send(broker.aws_api).await;

@@ -47,6 +47,7 @@ fn grants() -> Policy {
         registries: vec![registry],
         profile: Some("default".into()),
         effect: Effect::Allow,
+        max_lifetime: None,
     };
     Policy::Grants(vec![
         grant("pods", via(pods, node("*"), Some(NODE_CLAIM)), RegistryPattern::every_private()),

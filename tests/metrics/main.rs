@@ -77,7 +77,14 @@ fn count(value: f64) -> u64 {
 /// Allows only the public registry.
 fn only_public() -> Policy {
     let (callers, registries) = (vec![CallerPattern::Loopback], vec![RegistryPattern::Public]);
-    Policy::Grants(vec![Grant { id: "one".into(), effect: Effect::Allow, callers, registries, profile: None }])
+    Policy::Grants(vec![Grant {
+        id: "one".into(),
+        effect: Effect::Allow,
+        callers,
+        registries,
+        profile: None,
+        max_lifetime: None,
+    }])
 }
 
 #[tokio::test]

@@ -376,6 +376,7 @@ pub fn key(host: &str) -> CredentialKey {
         profile: ProfileName::default_profile(),
         revision: Revision::default(),
         caller: None,
+        lifetime: None,
     }
 }
 

@@ -68,6 +68,7 @@ pub(crate) fn policy() -> Policy {
         registries: vec![registry],
         profile: Some("default".into()),
         effect: Effect::Allow,
+        max_lifetime: None,
     };
     Policy::Grants(vec![
         grant(

@@ -118,6 +118,7 @@ mod tests {
             registries: vec![RegistryPattern::Private { accounts: Accounts::Of(accounts), regions }],
             profile: Some(profile.into()),
             effect: Effect::Allow,
+            max_lifetime: None,
         }
     }
 

@@ -17,7 +17,13 @@ fn entry(account: Option<&str>) -> Arc<Entry> {
 
 fn key(host: &str, profile: &str, caller: Option<u32>) -> CredentialKey {
     let caller = caller.map(Principal::Uid);
-    CredentialKey { registry: host.parse().unwrap(), profile: profile.into(), revision: Revision::default(), caller }
+    CredentialKey {
+        registry: host.parse().unwrap(),
+        profile: profile.into(),
+        revision: Revision::default(),
+        caller,
+        lifetime: None,
+    }
 }
 
 fn of_uid(uid: u32) -> OwnKeys {
@@ -145,8 +151,8 @@ fn name_of_a_session_shows_the_credentials_of_its_profile_only() {
         let mut caller = of_uid(2);
         caller.add(profile.into(), Principal::Uid(1));
         let scope = Scope { own: &caller, has_group: &|_, _| true, accounts: None, after: None };
-        let expiry = index.expiry(&own.registry, &own.profile, &caller, |_| true);
-        (walk(&index, &scope, 9).0.len(), expiry.is_some())
+        let expiries = index.expiries(&own.registry, &own.profile, &caller, |_| true);
+        (walk(&index, &scope, 9).0.len(), !expiries.is_empty())
     };
     assert_eq!((listed("each"), listed("other")), ((1, true), (0, false)));
 }
@@ -192,4 +198,31 @@ fn usable_credential_is_found_until_it_is_replaced_or_removed() {
         index.insert(&key(&host(account, "eu-west-1"), "default", None), &entry(None));
     }
     assert!(!has(&own) && looked_at.get() == 64, "{}", looked_at.get());
+}
+
+#[test]
+fn credentials_of_one_host_are_listed_by_their_lifetimes() {
+    let (index, general) = (Index::default(), key(&host(1, "eu-west-1"), "default", None));
+    let of = |minutes| CredentialKey { lifetime: Lifetime::from_minutes(minutes), ..general.clone() };
+    let entries = [&general, &of(15), &of(30)].map(|key| {
+        let one = entry(None);
+        index.insert(key, &one);
+        one
+    });
+    let caller = of_uid(1);
+    let lifetimes = || {
+        let found = index.expiries(&general.registry, &general.profile, &caller, |_| true);
+        found.into_iter().map(|(lifetime, _)| lifetime.map(Lifetime::minutes)).collect::<Vec<_>>()
+    };
+    assert_eq!((lifetimes(), index.len()), (vec![None, Some(15), Some(30)], 3));
+    let scope = Scope { own: &caller, has_group: &|_, _| true, accounts: None, after: None };
+    let listed = |wanted| index.walk(&scope, 9, |_, (_, lifetime), _| lifetime == Lifetime::from_minutes(wanted)).len();
+    assert_eq!([listed(15), listed(30), listed(45)], [1, 1, 0]);
+    index.remove(&of(15), &entries[2]);
+    assert_eq!(lifetimes(), [None, Some(15), Some(30)], "another credential has this place");
+    index.remove(&of(15), &entries[1]);
+    index.remove(&general, &entries[0]);
+    assert_eq!((lifetimes(), index.len()), (vec![Some(30)], 1));
+    index.remove(&of(30), &entries[2]);
+    assert_eq!((lifetimes(), index.len()), (Vec::new(), 0));
 }

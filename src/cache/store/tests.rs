@@ -26,7 +26,13 @@ async fn update_of_a_replaced_credential_changes_nothing() {
     let limit_hits = LimitHits::new(metrics);
     let store = Store::new(16, &clock, &Metrics::new(metrics, limit_hits));
     let host = "123456789012.dkr.ecr.eu-central-1.amazonaws.com".parse().unwrap();
-    let key = CredentialKey { registry: host, profile: "default".into(), revision: Revision::default(), caller: None };
+    let key = CredentialKey {
+        registry: host,
+        profile: "default".into(),
+        revision: Revision::default(),
+        caller: None,
+        lifetime: None,
+    };
     let (old, fetched) = (Arc::new(entry("old")), Arc::new(entry("fetched")));
     store.insert(key.clone(), Arc::clone(&old)).await;
     store.insert(key.clone(), Arc::clone(&fetched)).await;
@@ -86,7 +92,13 @@ impl Used {
 
 fn of(key: usize) -> CredentialKey {
     let host = format!("{key:012}.dkr.ecr.eu-central-1.amazonaws.com").parse().unwrap();
-    CredentialKey { registry: host, profile: "default".into(), revision: Revision::default(), caller: None }
+    CredentialKey {
+        registry: host,
+        profile: "default".into(),
+        revision: Revision::default(),
+        caller: None,
+        lifetime: None,
+    }
 }
 
 proptest! {

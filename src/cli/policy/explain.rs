@@ -65,9 +65,15 @@ fn as_json(decision: Decision<'_>, nearest: Option<&NearMiss<'_>>, notes: &[Stri
         Decision::Deny { grant } => ("deny", grant),
     };
     let profile = grant.and_then(|grant| grant.profile.as_ref()).map(ToString::to_string);
+    let lifetime = grant.and_then(|grant| grant.max_lifetime).map(|lifetime| lifetime.to_string());
     let nearest = nearest.map(|near| json!({ "grant": near.grant.id, "differences": near.differences }));
     let grant = grant.map(|grant| &grant.id);
-    json!({ "decision": verdict, "grant": grant, "profile": profile, "nearest": nearest, "notes": notes })
+    let mut explained =
+        json!({ "decision": verdict, "grant": grant, "profile": profile, "nearest": nearest, "notes": notes });
+    if let Some(lifetime) = lifetime {
+        explained["max_lifetime"] = lifetime.into();
+    }
+    explained
 }
 
 /// Names the nearest grant.
@@ -95,7 +101,8 @@ pub(super) fn describe(decision: Decision<'_>) -> String {
         Decision::Allow { grant: None } => "allowed: no grants are configured".to_owned(),
         Decision::Allow { grant: Some(grant) } => {
             let profile = grant.profile.as_ref().map(ToString::to_string).unwrap_or_default();
-            format!("allowed by grant {:?}, with profile {profile:?}", grant.id)
+            let limit = grant.max_lifetime.map(|one| format!(", for at most {one}")).unwrap_or_default();
+            format!("allowed by grant {:?}, with profile {profile:?}{limit}", grant.id)
         }
         Decision::Deny { grant: Some(grant) } => format!("denied by grant {:?}", grant.id),
         Decision::Deny { grant: None } => "denied: no grant covers this caller, registry and profile".to_owned(),

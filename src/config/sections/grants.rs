@@ -88,7 +88,7 @@ fn read_operators(id: Option<String>, item: &mut Item<'_>) -> Option<Grant> {
         }
     }
     let callers = read_callers(item);
-    Some(Grant { id: id?, callers, registries: Vec::new(), profile: None, effect: Effect::Operate })
+    Some(Grant { id: id?, callers, registries: Vec::new(), profile: None, effect: Effect::Operate, max_lifetime: None })
 }
 
 /// Reads a grant that allows or denies registries.
@@ -103,7 +103,7 @@ fn read_registries(id: Option<String>, item: &mut Item<'_>, profiles: &[ProfileN
     if effect == Some(Effect::Deny) && callers.iter().any(has_via_claim) {
         item.report("callers: via_claim would narrow a denial, which a broker could evade; remove it");
     }
-    Some(Grant { id: id?, callers, registries, profile: profile.ok()?, effect: effect? })
+    Some(Grant { id: id?, callers, registries, profile: profile.ok()?, effect: effect?, max_lifetime: None })
 }
 
 fn has_via_claim(caller: &CallerPattern) -> bool {

@@ -24,8 +24,13 @@ fn kept(registry: Registry, caller: Option<&str>, password: &str) -> KeptCredent
     let credential =
         credential.minted_by(minter).for_account(account).with_upstream_request_id(account.map(|_| "request-1".into()));
     let caller = caller.map(|name| read_principal(name).expect("a principal"));
-    let key =
-        CredentialKey { registry, profile: ProfileName::default_profile(), revision: Revision::default(), caller };
+    let key = CredentialKey {
+        registry,
+        profile: ProfileName::default_profile(),
+        revision: Revision::default(),
+        caller,
+        lifetime: None,
+    };
     KeptCredential { key, credential: Arc::new(credential), refresh_at: at(3_000), is_stale: password.len() % 2 == 1 }
 }
 
@@ -80,6 +85,23 @@ fn p14_credential_of_a_parent_keeps_the_end_of_its_validity() {
     let back = contents.credentials[0].credential().expect("valid");
     assert_eq!((back.source(), back.end()), (credential.source(), credential.end()));
     assert_eq!(back.remaining(at(59)), Duration::from_secs(1));
+}
+
+/// A version before lifetimes existed refuses a record with more bytes than it knows.
+#[test]
+fn short_lived_credential_keeps_its_key_and_adds_only_its_lifetime() {
+    let general = kept(registry("123456789012.dkr.ecr.eu-central-1.amazonaws.com"), None, "one");
+    let key = CredentialKey { lifetime: Lifetime::from_minutes(15), ..general.key.clone() };
+    let written = [KeptCredential { key: key.clone(), ..kept(key.registry.clone(), None, "one") }, general.clone()];
+    let (bytes, _) = encoded(&written, usize::MAX);
+    let contents = decode(&bytes).expect("contents");
+    let keys: Vec<_> = contents.credentials.iter().map(|stored| stored.key.clone()).collect();
+    assert_eq!(keys, [key, general.key.clone()]);
+    let of = |one: &KeptCredential| encoded(std::slice::from_ref(one), usize::MAX).0;
+    let (short_lived, general) = (of(&written[0]), of(&general));
+    assert_eq!(short_lived.len(), general.len() + 2);
+    let invalid = [&short_lived[..short_lived.len() - 2], &[0, 0]].concat();
+    assert_eq!(decode(&invalid).expect("contents").unreadable, 1, "no lifetime has 0 minutes");
 }
 
 #[test]

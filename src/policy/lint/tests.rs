@@ -11,7 +11,7 @@ fn private(accounts: &str, region: &str) -> RegistryPattern {
 
 fn grant(id: &str, caller: CallerPattern, registry: RegistryPattern, effect: Effect) -> Grant {
     let profile = (effect == Effect::Allow).then(|| "default".into());
-    Grant { id: id.into(), callers: vec![caller], registries: vec![registry], profile, effect }
+    Grant { id: id.into(), callers: vec![caller], registries: vec![registry], profile, effect, max_lifetime: None }
 }
 
 fn user() -> CallerPattern {
@@ -110,6 +110,7 @@ fn lint_finds_mistakes_of_operator_grants() {
         registries: Vec::new(),
         profile: None,
         effect: Effect::Operate,
+        max_lifetime: None,
     };
     let token = |claims: &[(&str, &str)]| {
         let claims = claims.iter().map(|(name, text)| ((*name).to_owned(), text.parse().unwrap()));

@@ -120,6 +120,7 @@ mod tests {
             profile: ProfileName::default_profile(),
             revision: Revision::default(),
             caller: None,
+            lifetime: None,
         };
         let times = CallTimes { sent: at(HOUR), received: at(HOUR + 5) };
         let answer = GetRegistryCredentialsResponse { credentials: Some(message) };

@@ -41,10 +41,13 @@ pub enum Fallback {
 }
 
 impl Settings {
-    /// Returns whether the parent serves a credential.
+    /// Returns whether the parent serves a credential. Its grants alone limit lifetimes of what it serves, so that a credential with a
+    /// limit of this broker is never its.
     #[must_use]
     pub fn covers(&self, key: &CredentialKey) -> bool {
-        self.profiles.contains(&key.profile) && self.registries.iter().any(|pattern| pattern.covers(&key.registry))
+        key.lifetime.is_none()
+            && self.profiles.contains(&key.profile)
+            && self.registries.iter().any(|pattern| pattern.covers(&key.registry))
     }
 
     /// Returns whether the parent serves a profile for every registry of a pattern.

@@ -95,6 +95,7 @@ fn request(host: &str, profile: &str) -> FetchRequest {
             profile: ProfileName::from(profile),
             revision: Revision::default(),
             caller: None,
+            lifetime: None,
         },
         min_validity: Duration::ZERO,
         rejected: None,
@@ -112,6 +113,18 @@ fn request(host: &str, profile: &str) -> FetchRequest {
 }
 
 const PRIVATE: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
+
+#[tokio::test]
+async fn parent_is_not_asked_for_a_credential_with_a_lifetime() {
+    let (parent, aws) =
+        (Failing::new(parent_name("a"), SourceStatus::Ready), Failing::new(SourceName::Aws, SourceStatus::Ready));
+    let all = settings("a", vec![RegistryPattern::every_private()], &["default"], Fallback::None);
+    let route = Route::new(vec![(all, parent.clone() as _)], Some(aws.clone()));
+    let mut request = request(PRIVATE, "default");
+    request.key.lifetime = crate::credential::Lifetime::from_minutes(15);
+    route.fetch(&request).await.unwrap_err();
+    assert_eq!((*lock(&parent.calls), *lock(&aws.calls)), (0, 1));
+}
 
 #[tokio::test]
 async fn first_parent_that_covers_a_request_is_asked_and_aws_the_rest() {

@@ -70,6 +70,7 @@ mod tests {
             profile: ProfileName::default_profile(),
             revision: Revision::default(),
             caller: None,
+            lifetime: None,
         };
         for (source, tried) in [
             (SourceName::Aws, true),

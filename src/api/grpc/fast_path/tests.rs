@@ -213,6 +213,7 @@ impl Served {
                 profile: ProfileName::default_profile(),
                 revision: Revision::default(),
                 caller: None,
+                lifetime: None,
             },
             credential: Arc::new(credential.minted_by(minter)),
             refresh_at: now.after(delay),
@@ -435,6 +436,7 @@ async fn stale_entry_and_debug_spans_are_handed_over() {
         profile: ProfileName::default_profile(),
         revision: Revision::default(),
         caller: None,
+        lifetime: None,
     };
     let credential = Arc::new(credential);
     served

@@ -70,6 +70,7 @@ fn request() -> FetchRequest {
         profile: ProfileName::default_profile(),
         revision: Revision::default(),
         caller: None,
+        lifetime: None,
     };
     FetchRequest {
         key,

@@ -7,7 +7,13 @@ const SECOND: Duration = Duration::from_secs(1);
 
 fn key(number: usize) -> CredentialKey {
     let registry = format!("{number:012}.dkr.ecr.eu-central-1.amazonaws.com").parse().unwrap();
-    CredentialKey { registry, profile: ProfileName::default_profile(), revision: Revision::default(), caller: None }
+    CredentialKey {
+        registry,
+        profile: ProfileName::default_profile(),
+        revision: Revision::default(),
+        caller: None,
+        lifetime: None,
+    }
 }
 
 fn id(number: usize) -> CredentialId {
