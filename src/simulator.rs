@@ -1,4 +1,4 @@
-//! Simulated AWS on loopback: Amazon ECR, ECR Public and STS over plain HTTP/1.1, as AWS's SDKs see them.
+//! Simulated AWS on loopback: Amazon ECR, ECR Public, STS and AWS Sign-In's tokens over plain HTTP/1.1, as AWS's SDKs see them.
 //!
 //! It serves demos and tests. It speaks the real wire protocols (JSON 1.1 and the query protocol), and its tokens have the real
 //! shape and size but open nothing. It injects AWS's failures at configured rates.
@@ -31,6 +31,7 @@ mod server;
 mod service;
 mod session;
 mod settings;
+mod signin;
 mod simulated_aws;
 mod sts;
 mod tags;

@@ -41,7 +41,8 @@ pub(super) struct Args {
     fault: Vec<FaultRate>,
     /// Break an assumption that the broker makes about AWS
     ///
-    /// For `prove`. ANSWER is policy-ignored, token-ends-with-session, revocation-ignored, no-fips, no-dual-stack or delete-denied.
+    /// For `prove`. ANSWER is policy-ignored, token-ends-with-session, revocation-ignored, no-fips, no-dual-stack, delete-denied,
+    /// bearer-refused or no-bearer.
     #[arg(long, value_name = "ANSWER")]
     answer: Vec<Answer>,
 }

@@ -18,6 +18,10 @@ pub enum Answer {
     NoDualStack,
     /// ECR refuses to delete repositories.
     DeleteDenied,
+    /// Registries refuse short-lived tokens of AWS Sign-In.
+    BearerRefused,
+    /// AWS Sign-In makes no tokens for ECR.
+    NoBearer,
 }
 
 /// The error for a text that does not name an answer.
@@ -29,13 +33,15 @@ pub struct UnknownAnswer {
 
 impl Answer {
     /// All answers.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::PolicyIgnored,
         Self::TokenEndsWithSession,
         Self::RevocationIgnored,
         Self::NoFips,
         Self::NoDualStack,
         Self::DeleteDenied,
+        Self::BearerRefused,
+        Self::NoBearer,
     ];
 
     /// Returns the name on the command line.
@@ -48,6 +54,8 @@ impl Answer {
             Self::NoFips => "no-fips",
             Self::NoDualStack => "no-dual-stack",
             Self::DeleteDenied => "delete-denied",
+            Self::BearerRefused => "bearer-refused",
+            Self::NoBearer => "no-bearer",
         }
     }
 }

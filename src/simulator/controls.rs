@@ -24,7 +24,7 @@ impl Controls {
         Self { aws }
     }
 
-    /// Returns the number of `GetAuthorizationToken` calls, of ECR and ECR Public together.
+    /// Returns the number of calls that make tokens, of ECR, ECR Public and AWS Sign-In together.
     #[must_use]
     pub fn calls(&self) -> u64 {
         *self.aws.token_calls().borrow()

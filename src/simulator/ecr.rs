@@ -98,7 +98,7 @@ fn private_token(
 fn entry(aws: &SimulatedAws, call: &AuthenticatedCall, registry: &PrivateRegistry, account: AccountId) -> Value {
     let (token, end) = new_token(aws);
     let (principal, region) = (call.principal.clone(), registry.region().clone());
-    aws.repositories().issue(&token, Issued { principal, region, ends: end });
+    aws.repositories().issue(&token, Issued { principal, region, ends: end, is_bearer: false });
     ecr::private_authorization(&token, end, &registry.host(account))
 }
 

@@ -22,7 +22,7 @@ pub(super) fn respond(aws: &SimulatedAws, request: &AwsRequest) -> AwsResponse {
         return refusal(StatusCode::FORBIDDEN, "DENIED");
     }
     let Some(issued) = issued(aws, request) else { return refusal(StatusCode::UNAUTHORIZED, "UNAUTHORIZED") };
-    if has_ended(aws, &issued) {
+    if has_ended(aws, &issued) || issued.is_bearer && aws.gives(Answer::BearerRefused) {
         return refusal(StatusCode::FORBIDDEN, "DENIED");
     }
     let path = request.head.uri.path().strip_prefix("/v2/").unwrap_or_default();

@@ -31,6 +31,8 @@ pub(super) struct Issued {
     pub(super) principal: Principal,
     pub(super) region: Region,
     pub(super) ends: SystemTime,
+    /// Whether it is a short-lived token of AWS Sign-In.
+    pub(super) is_bearer: bool,
 }
 
 impl Repositories {

@@ -9,7 +9,7 @@ use tracing::Instrument as _;
 use tracing::field::Empty;
 
 use super::simulated_aws::SimulatedAws;
-use super::{ecr, registry_api, sts, web_identity};
+use super::{ecr, registry_api, signin, sts, web_identity};
 use crate::aws_wire::{self, AwsRequest, AwsResponse};
 
 /// Responds to one request. Every request gets a response, unless a fault holds it back.
@@ -46,6 +46,9 @@ async fn dispatch(aws: &SimulatedAws, request: &AwsRequest) -> AwsResponse {
     }
     if registry_api::serves(request) {
         return registry_api::respond(aws, request);
+    }
+    if signin::serves(request) {
+        return signin::respond(aws, request).await;
     }
     if request.head.uri.path() != "/" {
         return AwsResponse::json_error(ecr::unknown_operation());

@@ -11,6 +11,8 @@ pub enum Service {
     EcrPublic,
     /// The Security Token Service.
     Sts,
+    /// AWS Sign-In.
+    Signin,
 }
 
 impl Service {
@@ -20,6 +22,7 @@ impl Service {
             Self::Ecr => "ecr",
             Self::EcrPublic => "ecr-public",
             Self::Sts => "sts",
+            Self::Signin => "signin",
         }
     }
 }

@@ -24,6 +24,8 @@ use crate::sync::lock;
 const ACCOUNT: &str = "123456789012";
 /// The operation that makes tokens, of ECR and of ECR Public.
 pub(super) const TOKEN_OPERATION: &str = "GetAuthorizationToken";
+/// The operation that makes short-lived tokens, of AWS Sign-In.
+pub(super) const BEARER_OPERATION: &str = "CreateBearerToken";
 /// The most counters, one for each pair of service and region. Callers choose the region, so the number must be bounded.
 const MAX_COUNTERS: usize = 1024;
 /// The longest token lifetime: long enough for every test, and short enough for every calendar.
@@ -122,7 +124,7 @@ impl SimulatedAws {
         }
         drop(calls);
         // Last, so that a test that waits for the total finds the counts by region complete.
-        if call.operation == TOKEN_OPERATION {
+        if [TOKEN_OPERATION, BEARER_OPERATION].contains(&call.operation) {
             self.token_calls.send_modify(|calls| *calls += 1);
         }
     }

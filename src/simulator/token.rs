@@ -28,7 +28,8 @@ pub(super) fn authorization_token(expiration: Duration) -> String {
     BASE64.encode(format!("AWS:{}", password(expiration)).as_bytes())
 }
 
-fn password(expiration: Duration) -> String {
+/// Returns a new password, which is also the form of short-lived tokens here.
+pub(super) fn password(expiration: Duration) -> String {
     let password = Password {
         payload: random_text(fastrand::usize(PAYLOAD_BYTES)),
         datakey: random_text(DATA_KEY_BYTES),
