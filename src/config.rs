@@ -13,6 +13,7 @@ pub use self::print::{effective, effective_json, fingerprint};
 pub use self::sources::Sources;
 
 use self::reader::Reader;
+use self::sections::grants::{Context, Lifetimes};
 use self::sections::{aliases, aws, limits, parents, policy, profiles, server, shared_cache};
 use self::settings::{Audit, Cache};
 use crate::audit::{self, OnFailure};
@@ -81,7 +82,10 @@ impl Config {
         let settings::Metrics { per_key } = settings::Metrics::read(reader);
         let server = server::read(reader);
         let max_exposed_keys = if per_key { server.ops_max_keys } else { 0 };
-        let (policy, grant_files) = policy::read(reader, &known);
+        let settings::General { experimental } = settings::General::read(reader);
+        let are_enabled = experimental.contains(&model::Experiment::BearerTokens);
+        let lifetimes = Lifetimes { are_enabled, safety_margin, parents: &parents };
+        let (policy, grant_files) = policy::read(reader, &Context { profiles: &known, lifetimes });
         let audit = audit_settings(reader);
         let (limits, denials_recorded_per_second) = limits::read(reader);
         Self {

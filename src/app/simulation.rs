@@ -28,7 +28,8 @@ fn pointed_at(endpoint: String, mut config: Config) -> Config {
     config.aws.ecr_endpoints.clear();
     config.aws.ecr_endpoint = Some(endpoint.clone());
     config.aws.ecr_public_endpoint = Some(endpoint.clone());
-    config.aws.sts_endpoint = Some(endpoint);
+    config.aws.sts_endpoint = Some(endpoint.clone());
+    config.aws.signin_endpoint = Some(endpoint);
     config.aws.region.get_or_insert_with(|| "us-east-1".to_owned());
     config.aws.simulated_credentials = true;
     config

@@ -40,7 +40,7 @@ const IDENTITY_KEYS: [&str; 12] = [
 /// Limit of profiles that each name the next one as their source. They may do so in a circle.
 const MAX_SOURCES: usize = 8;
 /// The services that the broker calls, as keys of a `services` section. AWS documents underscores; the Rust SDK reads hyphens.
-pub(super) const SERVICES: [&str; 4] = ["ecr", "ecr_public", "ecr-public", "sts"];
+pub(super) const SERVICES: [&str; 5] = ["ecr", "ecr_public", "ecr-public", "signin", "sts"];
 
 /// The keys of the selected profile.
 #[derive(Debug, Clone, Default)]

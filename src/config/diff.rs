@@ -17,7 +17,7 @@ mod change;
 mod tables;
 
 /// The settings of sections that a reload puts into effect.
-const RELOADED: [&str; 2] = ["cache.keep_warm", "policy.mode"];
+const RELOADED: [&str; 3] = ["cache.keep_warm", "experimental", "policy.mode"];
 /// The callers of a configuration without grants.
 const EVERY_CALLER: &str = "every caller";
 

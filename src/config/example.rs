@@ -86,7 +86,8 @@ pub(super) const PROFILE: &str = r#"
 pub(super) const GRANT: &str = r#"
 # Grants: which caller may have which registry and profile. With grants, everything else is
 # denied. The first allow that covers a request decides; a grant with effect = "deny" overrides
-# every allow. Without grants, every caller may have everything.
+# every allow. Without grants, every caller may have everything. Experimental, with
+# experimental = ["bearer-tokens"]: max_lifetime = "15m" limits the lifetime of its credentials.
 # [[grants]]
 # id = "farm-a"
 # callers = [{ uid = 1001 }, { gid = 1001 }, { loopback = true }, { aws_api = true },
@@ -113,6 +114,9 @@ pub fn example() -> String {
 
 fn section(section: &Section) -> String {
     let settings: String = section.settings.iter().map(setting).collect();
+    if section.name.is_empty() {
+        return settings;
+    }
     format!("{}[{}]\n{settings}", comment(section.doc), section.name)
 }
 

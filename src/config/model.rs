@@ -137,6 +137,18 @@ pub enum LogFormat {
     Text,
 }
 
+/// An experimental feature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Experiment {
+    /// Grants may limit lifetimes.
+    BearerTokens,
+}
+
+impl Experiment {
+    /// The names in the configuration.
+    pub(super) const NAMES: [(&'static str, Self); 1] = [("bearer-tokens", Self::BearerTokens)];
+}
+
 /// Effect of a denial.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Mode {

@@ -23,7 +23,7 @@ pub fn effective(sources: &Sources) -> String {
     let reader = Reader::new(sources);
     let section = |name: &str, settings: &[SettingMeta]| {
         let settings: String = settings.iter().map(|setting| line(setting, &reader)).collect();
-        format!("[{name}]\n{settings}\n")
+        if name.is_empty() { format!("{settings}\n") } else { format!("[{name}]\n{settings}\n") }
     };
     let sections: String = SECTIONS.iter().map(|one| section(one.name, one.settings)).collect();
     without_userinfo(&(sections + &lists(&reader)))

@@ -79,7 +79,7 @@ impl<'a> Reader<'a> {
         if let Some(text) = self.variable(&variable) {
             return Some((meta.env_format.value(text), Origin::Variable(variable)));
         }
-        let mut sections = meta.section.split('.');
+        let mut sections = meta.section.split('.').filter(|section| !section.is_empty());
         let table = sections.try_fold(self.file(), |table, section| table.get(section)?.as_table())?;
         let value = table.get(meta.key)?;
         Some((value.clone(), Origin::File(self.file_name())))

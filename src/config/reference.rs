@@ -26,7 +26,8 @@ fn reference() -> String {
 
 fn section(section: &Section) -> String {
     let settings: String = section.settings.iter().map(setting).collect();
-    format!("\n## `[{}]`\n\n{}{settings}", section.name, paragraph(section.doc))
+    let name = if section.name.is_empty() { "Top level".to_owned() } else { format!("`[{}]`", section.name) };
+    format!("\n## {name}\n\n{}{settings}", paragraph(section.doc))
 }
 
 fn setting(setting: &SettingMeta) -> String {

@@ -27,7 +27,7 @@ pub(super) struct SettingMeta {
 
 /// A section and its settings.
 pub(super) struct Section {
-    /// The name between the brackets.
+    /// The name between the brackets; empty: its settings stand above every section.
     pub(super) name: &'static str,
     pub(super) doc: &'static [&'static str],
     pub(super) settings: &'static [SettingMeta],
@@ -43,7 +43,7 @@ impl<T> Setting<T> {
 impl SettingMeta {
     /// Returns the name in diagnostics and flags, such as `server.tls.key`.
     pub(super) fn name(&self) -> String {
-        format!("{}.{}", self.section, self.key)
+        if self.section.is_empty() { self.key.to_owned() } else { format!("{}.{}", self.section, self.key) }
     }
 
     /// Returns the environment variable, such as `ECR_BROKER_SERVER_TLS_KEY`.
@@ -54,5 +54,6 @@ impl SettingMeta {
 
 /// Returns the prefix of a section's environment variables, such as `ECR_BROKER_SERVER_TLS_`.
 pub(super) fn variable_prefix(section: &str) -> String {
-    format!("ECR_BROKER_{section}_").replace('.', "_").to_ascii_uppercase()
+    let separator = if section.is_empty() { "" } else { "_" };
+    format!("ECR_BROKER_{section}{separator}").replace('.', "_").to_ascii_uppercase()
 }

@@ -1,6 +1,6 @@
 //! The settings table: to add a setting, add an entry and use its field.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,14 +8,15 @@ use std::time::Duration;
 use ipnet::IpNet;
 use spiffe::TrustDomain;
 
-use super::model::{LogFormat, Mode};
+use super::model::{Experiment, LogFormat, Mode};
 use super::reader::Reader;
 use super::setting::{Section, Setting, SettingMeta};
 use super::value_type::ValueType;
 use super::values::{
-    ADDRESS, ADDRESSES, AUDIT_FAILURE, AUDIT_OUTPUT, BOOLEAN, CA_BUNDLE, DNS_NAMES, ENDPOINT, ENDPOINTS, GROUP, HOSTS,
-    KEY_PREFIX, LOG_FILTER, LOG_FORMAT, LOOPBACK_ADDRESS, NETWORKS, OPTIONAL_NAME, PATH, POLICY_MODE, REGION, REGIONS,
-    REGISTRIES, REQUIRED_REGION, REVOCATIONS, SERVERS, SOCKET_MODE, TOKEN_SCOPE, TRUST_DOMAINS, bytes, count, duration,
+    ADDRESS, ADDRESSES, AUDIT_FAILURE, AUDIT_OUTPUT, BOOLEAN, CA_BUNDLE, DNS_NAMES, ENDPOINT, ENDPOINTS, EXPERIMENTS,
+    GROUP, HOSTS, KEY_PREFIX, LOG_FILTER, LOG_FORMAT, LOOPBACK_ADDRESS, NETWORKS, OPTIONAL_NAME, PATH, POLICY_MODE,
+    REGION, REGIONS, REGISTRIES, REQUIRED_REGION, REVOCATIONS, SERVERS, SOCKET_MODE, TOKEN_SCOPE, TRUST_DOMAINS, bytes,
+    count, duration,
 };
 use crate::address::ListenAddress;
 use crate::audit::Output;
@@ -28,6 +29,14 @@ use crate::source::shared_cache::valkey::Target;
 mod define;
 
 define_sections! {
+    /// Settings above every section.
+    "" General {
+        /// Features that may change or end with any version, each by its name. `bearer-tokens`: grants may have
+        /// `max_lifetime`, and mint by `signin:CreateBearerToken` (docs/authorization.md). It must stand above
+        /// every section.
+        experimental: BTreeSet<Experiment> = [], EXPERIMENTS, example ["bearer-tokens"];
+    }
+
     /// Listeners and connections.
     "server" Server {
         /// Addresses to listen on: `unix:/PATH` or `IP:PORT`. A TCP address needs callers that
@@ -240,6 +249,10 @@ define_sections! {
         /// URL of STS for the exchange of a web identity (`AWS_WEB_IDENTITY_TOKEN_FILE`) for a role.
         /// `AWS_ENDPOINT_URL_STS` applies to every use of STS.
         sts_endpoint: Option<String>, ENDPOINT, example "https://sts.example";
+
+        /// URL of AWS Sign-In for short-lived tokens (experimental); `{region}` becomes the registry's region.
+        /// Not set: `AWS_ENDPOINT_URL_SIGNIN`, else AWS's own.
+        signin_endpoint: Option<String>, ENDPOINT, example "https://signin.{region}.example.com";
 
         /// Permission for endpoints with `http://` beyond loopback: those of this section and of the AWS
         /// SDK's variables and files. The network can then read credentials and replace them. Set it only for

@@ -33,7 +33,9 @@ pub(super) fn report(reader: &mut Reader<'_>) {
 }
 
 fn problems_of_file(file: &Table) -> Vec<String> {
-    let is_known = |key: &str| LISTS.contains(&key) || [INCLUDE, ALIASES, PARENTS.key].contains(&key);
+    let is_general = |key: &str| all_settings().any(|setting| setting.section.is_empty() && setting.key == key);
+    let is_known =
+        |key: &str| LISTS.contains(&key) || [INCLUDE, ALIASES, PARENTS.key].contains(&key) || is_general(key);
     let others = file.iter().filter(|(key, _)| !is_known(key));
     others.flat_map(|(section, value)| problems_of_section(section, value)).collect()
 }
@@ -50,7 +52,7 @@ fn problems_of_included(document: &Document) -> Vec<Diagnostic> {
 
 /// Returns the problems of a section and of the sections in it.
 fn problems_of_section(name: &str, value: &Value) -> Vec<String> {
-    let Some(section) = SECTIONS.iter().find(|section| section.name == name) else {
+    let Some(section) = named_sections().find(|section| section.name == name) else {
         return vec![format!("[{name}]: unknown section; the sections are {}, {ALIASES}", sections())];
     };
     let Value::Table(table) = value else {
@@ -79,7 +81,7 @@ fn problem_of_variable(name: &str) -> Option<String> {
     if is_known || !name.starts_with(environment::PREFIX) {
         return None;
     }
-    Some(match SECTIONS.iter().rev().find(|section| name.starts_with(&variable_prefix(section.name))) {
+    Some(match named_sections().rev().find(|section| name.starts_with(&variable_prefix(section.name))) {
         Some(section) => format!("unknown variable; the keys of [{}] are {}", section.name, keys_of(section)),
         None => format!("unknown variable; the sections are {}", sections()),
     })
@@ -95,8 +97,12 @@ fn all_settings() -> impl Iterator<Item = &'static SettingMeta> {
     SECTIONS.iter().flat_map(|section| section.settings)
 }
 
+fn named_sections() -> impl DoubleEndedIterator<Item = &'static Section> {
+    SECTIONS.iter().filter(|section| !section.name.is_empty())
+}
+
 fn sections() -> String {
-    SECTIONS.iter().map(|section| section.name).collect::<Vec<_>>().join(", ")
+    named_sections().map(|section| section.name).collect::<Vec<_>>().join(", ")
 }
 
 fn keys_of(section: &Section) -> String {

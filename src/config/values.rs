@@ -1,6 +1,6 @@
 //! The types of values that settings have.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use spiffe::TrustDomain;
 use toml::Value;
 use tracing_subscriber::EnvFilter;
 
-use super::model::{LogFormat, Mode};
+use super::model::{Experiment, LogFormat, Mode};
 use super::size;
 use super::url;
 use super::value_type::{EnvFormat, Expected, Read, ValueType};
@@ -202,6 +202,20 @@ pub(super) const TOKEN_SCOPE: ValueType<TokenScope> =
         Some("identity") => Ok(TokenScope::Identity),
         _ => Err(expected.but_got(value)),
     });
+
+pub(super) const EXPERIMENTS: ValueType<BTreeSet<Experiment>> = ValueType {
+    env_format: EnvFormat::List,
+    expected: Expected::Words("a list of experimental features"),
+    read: |value, expected| {
+        let experiment = |name: &str| {
+            let found = Experiment::NAMES.iter().find(|(known, _)| *known == name);
+            let known = || Experiment::NAMES.map(|(known, _)| format!("{known:?}")).join(", ");
+            let unknown = || format!("unknown feature {}; the features are {}", Quoted(name), known());
+            found.map(|(_, experiment)| *experiment).ok_or_else(unknown)
+        };
+        items(value, expected)?.iter().map(|item| experiment(string(item)?)).collect()
+    },
+};
 
 /// Whether releases go on without their audit records.
 pub(super) const AUDIT_FAILURE: ValueType<bool> =

@@ -103,6 +103,7 @@ impl Fingerprint {
             ecr_public_endpoint,
             ecr_public_region,
             sts_endpoint,
+            signin_endpoint,
             endpoints_are_fips,
             web_identity,
             // The way of the calls does not change whose credentials they return.
@@ -131,6 +132,7 @@ impl Fingerprint {
         hasher.optional("ecr_public_endpoint", ecr_public_endpoint.as_deref());
         hasher.field("ecr_public_region", ecr_public_region);
         hasher.optional("sts_endpoint", sts_endpoint.as_deref());
+        hasher.optional("signin_endpoint", signin_endpoint.as_deref());
         hasher.flag("endpoints_are_fips", *endpoints_are_fips);
         hasher.optional("web_identity", web_identity.as_ref().map(|identity| identity.role_arn.as_str()));
         hasher.flag("simulated_credentials", *simulated_credentials);

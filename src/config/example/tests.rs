@@ -33,7 +33,8 @@ fn example_and_its_commented_values_are_valid() {
     load(&example()).unwrap();
     let settings = SECTIONS.iter().flat_map(|section| section.settings);
     for setting in settings.filter(|setting| !setting.example.is_empty() && !NOT_ALONE.contains(&setting.key)) {
-        let text = format!("[{}]\n{} = {}", setting.section, setting.key, setting.example);
+        let heading = if setting.section.is_empty() { String::new() } else { format!("[{}]\n", setting.section) };
+        let text = format!("{heading}{} = {}", setting.key, setting.example);
         assert!(load(&text).is_ok(), "{text}");
     }
 }

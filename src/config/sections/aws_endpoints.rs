@@ -37,11 +37,12 @@ impl EndpointRules {
 
     /// Reports each endpoint of the section that breaks a rule.
     pub(super) fn check_section(self, reader: &mut Reader<'_>, settings: &Aws) {
-        let Aws { ecr_endpoint, ecr_public_endpoint, sts_endpoint, ecr_endpoints, .. } = settings;
+        let Aws { ecr_endpoint, ecr_public_endpoint, sts_endpoint, signin_endpoint, ecr_endpoints, .. } = settings;
         for (endpoint, setting, is_public) in [
             (ecr_endpoint, Aws::ecr_endpoint(), false),
             (ecr_public_endpoint, Aws::ecr_public_endpoint(), true),
             (sts_endpoint, Aws::sts_endpoint(), false),
+            (signin_endpoint, Aws::signin_endpoint(), false),
         ] {
             if let Some(problem) = endpoint.as_ref().and_then(|url| self.problem(url, is_public)) {
                 reader.report(&setting, problem);

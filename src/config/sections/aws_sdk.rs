@@ -19,18 +19,25 @@ const ENDLESS: &str = "expected a regular file, got a pipe, socket or device; na
 const FIPS: (&str, &str) = ("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint");
 const IMDS_ENDPOINT: (&str, &str) = ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "ec2_metadata_service_endpoint");
 const IMDS_DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
-const ENDPOINT_VARIABLES: [&str; 4] =
-    ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_ECR", "AWS_ENDPOINT_URL_ECR_PUBLIC", "AWS_ENDPOINT_URL_STS"];
-/// Keys and variables of STS's endpoint, which apply to the SDK's own credential chain even if configured endpoints are ignored.
-const STS_ENDPOINTS: [&str; 4] = ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_STS", "endpoint_url", "sts.endpoint_url"];
-/// Keys and variables of the endpoints of ECR and ECR Public.
-const REGISTRY_ENDPOINTS: [&str; 6] = [
+const ENDPOINT_VARIABLES: [&str; 5] = [
     "AWS_ENDPOINT_URL",
     "AWS_ENDPOINT_URL_ECR",
     "AWS_ENDPOINT_URL_ECR_PUBLIC",
+    "AWS_ENDPOINT_URL_SIGNIN",
+    "AWS_ENDPOINT_URL_STS",
+];
+/// Keys and variables of STS's endpoint, which apply to the SDK's own credential chain even if configured endpoints are ignored.
+const STS_ENDPOINTS: [&str; 4] = ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_STS", "endpoint_url", "sts.endpoint_url"];
+/// Keys and variables of the endpoints of ECR, ECR Public and AWS Sign-In, which return registries' tokens.
+const REGISTRY_ENDPOINTS: [&str; 8] = [
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_ECR",
+    "AWS_ENDPOINT_URL_ECR_PUBLIC",
+    "AWS_ENDPOINT_URL_SIGNIN",
     "endpoint_url",
     "ecr.endpoint_url",
     "ecr-public.endpoint_url",
+    "signin.endpoint_url",
 ];
 
 /// Returns the problem of a value.

@@ -15,6 +15,7 @@ use crate::policy::{CallerPattern, Effect, Grant, Policy};
 
 mod any_caller;
 mod caller_pattern;
+mod lifetime;
 pub(in crate::config) mod registry_pattern;
 
 pub(in crate::config) const GRANTS: List = List {
@@ -23,15 +24,25 @@ pub(in crate::config) const GRANTS: List = List {
     one: "grant",
     named_by: "id",
     unique: "id",
-    keys: &["id", "callers", "registries", "profile", "effect", "operator"],
+    keys: &["id", "callers", "registries", "profile", "effect", "operator", "max_lifetime"],
 };
+
+pub(in crate::config) use self::lifetime::Lifetimes;
 
 /// Grants, and the file of each by its ID.
 pub(in crate::config) type Grants = (Policy, BTreeMap<String, String>);
 
 /// Reads the grants of all files.
-pub(in crate::config) fn read(reader: &mut Reader<'_>, profiles: &[ProfileName]) -> Grants {
-    reader.collect(parse(reader.documents(), profiles))
+pub(in crate::config) fn read(reader: &mut Reader<'_>, context: &Context<'_>) -> Grants {
+    reader.collect(parse(reader.documents(), context))
+}
+
+/// Settings on which the validity of a grant depends.
+#[derive(Debug, Default)]
+pub(in crate::config) struct Context<'a> {
+    /// The profiles beside `default`.
+    pub(in crate::config) profiles: &'a [ProfileName],
+    pub(in crate::config) lifetimes: Lifetimes<'a>,
 }
 
 /// A table of the list: its grant, or what is left of it.
@@ -46,9 +57,9 @@ const UNIQUE: Unique<Entry> =
     Unique { are_same: |one, other| one.id == other.id, stays: |entry| matches!(entry.effect, Effect::Deny) };
 
 /// Reads the grants of documents. Without the key every caller is allowed everything; an empty list denies everything.
-fn parse<'a>(documents: impl Iterator<Item = &'a Document>, profiles: &[ProfileName]) -> (Grants, Vec<Diagnostic>) {
+fn parse<'a>(documents: impl Iterator<Item = &'a Document>, context: &Context<'_>) -> (Grants, Vec<Diagnostic>) {
     let Listed { items, places, exists, diagnostics } =
-        GRANTS.read(documents, |item| read_entry(item, profiles), &UNIQUE);
+        GRANTS.read(documents, |item| read_entry(item, context), &UNIQUE);
     // Of two with an ID, the first is the main file's.
     let files = items.iter().map(|entry| entry.id.clone()).zip(places).rev().collect();
     let grants = items.into_iter().flat_map(|entry| entry.grants).collect();
@@ -57,8 +68,8 @@ fn parse<'a>(documents: impl Iterator<Item = &'a Document>, profiles: &[ProfileN
 
 /// Reads a grant. Another file can make it invalid, by its limits and profiles: an allow is then left out, and of a denial the part
 /// within the limits stays.
-fn read_entry(item: &mut Item<'_>, profiles: &[ProfileName]) -> Option<Entry> {
-    let grant = read_grant(item, profiles)?;
+fn read_entry(item: &mut Item<'_>, context: &Context<'_>) -> Option<Entry> {
+    let grant = read_grant(item, context)?;
     let (id, effect) = (grant.id.clone(), grant.effect);
     let grants = match (item.has_conflicts(), effect, item.bound()) {
         (false, ..) | (true, Effect::Deny, None) => vec![grant],
@@ -68,10 +79,10 @@ fn read_entry(item: &mut Item<'_>, profiles: &[ProfileName]) -> Option<Entry> {
     Some(Entry { id, effect, grants })
 }
 
-fn read_grant(item: &mut Item<'_>, profiles: &[ProfileName]) -> Option<Grant> {
+fn read_grant(item: &mut Item<'_>, context: &Context<'_>) -> Option<Grant> {
     let id = item.required("id", NAME, |value| value.as_str().filter(|id| is_name(id)).map(str::to_owned));
     let grant =
-        if item.get("operator").is_some() { read_operators(id, item) } else { read_registries(id, item, profiles) }?;
+        if item.get("operator").is_some() { read_operators(id, item) } else { read_registries(id, item, context) }?;
     let beyond = item.bound().map(|bound| bound.problems_of_grant(&grant)).unwrap_or_default();
     for problem in beyond {
         item.report_conflict(problem);
@@ -82,7 +93,7 @@ fn read_grant(item: &mut Item<'_>, profiles: &[ProfileName]) -> Option<Grant> {
 /// Reads a grant that makes its callers operators.
 fn read_operators(id: Option<String>, item: &mut Item<'_>) -> Option<Grant> {
     item.required("operator", Expected::Words("true"), |value| value.as_bool().filter(|is_operator| *is_operator));
-    for key in ["registries", "profile", "effect"] {
+    for key in ["registries", "profile", "effect", "max_lifetime"] {
         if item.get(key).is_some() {
             item.report(format!("{key}: a grant with operator = true has none; write a second grant"));
         }
@@ -92,18 +103,21 @@ fn read_operators(id: Option<String>, item: &mut Item<'_>) -> Option<Grant> {
 }
 
 /// Reads a grant that allows or denies registries.
-fn read_registries(id: Option<String>, item: &mut Item<'_>, profiles: &[ProfileName]) -> Option<Grant> {
+fn read_registries(id: Option<String>, item: &mut Item<'_>, context: &Context<'_>) -> Option<Grant> {
     let effect = item.optional("effect", Expected::OneOf(&["allow", "deny"]), Effect::Allow, effect);
     let callers = read_callers(item);
     let registries = read_patterns("registries", registry_pattern::read, item);
-    let profile = read_profile(item, effect.unwrap_or(Effect::Deny), profiles);
+    let profile = read_profile(item, effect.unwrap_or(Effect::Deny), context.profiles);
     if effect == Some(Effect::Deny) && callers.iter().any(|caller| matches!(caller.job(), CallerPattern::Gid(_))) {
         item.report("callers: a user can evade a denial by gid, by changing its primary group; name the users by uid");
     }
     if effect == Some(Effect::Deny) && callers.iter().any(has_via_claim) {
         item.report("callers: via_claim would narrow a denial, which a broker could evade; remove it");
     }
-    Some(Grant { id: id?, callers, registries, profile: profile.ok()?, effect: effect?, max_lifetime: None })
+    let profile = profile.ok()?;
+    let subject = lifetime::Subject { effect: effect?, registries: &registries, profile: profile.as_ref() };
+    let max_lifetime = lifetime::read(item, &subject, context.lifetimes).ok()?;
+    Some(Grant { id: id?, callers, registries, profile, effect: effect?, max_lifetime })
 }
 
 fn has_via_claim(caller: &CallerPattern) -> bool {
@@ -160,7 +174,7 @@ mod tests {
     }
 
     fn problems(text: &str) -> Vec<String> {
-        parse(documents(text).iter(), &[]).1.into_iter().map(|diagnostic| diagnostic.problem).collect()
+        parse(documents(text).iter(), &Context::default()).1.into_iter().map(|diagnostic| diagnostic.problem).collect()
     }
 
     #[test]
@@ -185,7 +199,7 @@ mod tests {
             operator = true
         "#;
         let parse = |text: &str| {
-            let ((policy, _), diagnostics) = parse(documents(text).iter(), &[]);
+            let ((policy, _), diagnostics) = parse(documents(text).iter(), &Context::default());
             (policy, diagnostics)
         };
         let (Policy::Grants(grants), diagnostics) = parse(text) else { panic!() };
@@ -197,7 +211,7 @@ mod tests {
     #[test]
     fn operators_have_callers_and_nothing_else() {
         let text = |rest: &str| format!("[[grants]]\nid = \"ops\"\ncallers = [{{ uid = 1001 }}]\n{rest}");
-        let ((policy, _), diagnostics) = parse(documents(&text("operator = true")).iter(), &[]);
+        let ((policy, _), diagnostics) = parse(documents(&text("operator = true")).iter(), &Context::default());
         let [Grant { effect: Effect::Operate, registries, profile: None, .. }] = policy.grants() else {
             panic!("{policy:?} {diagnostics:?}")
         };
@@ -226,7 +240,7 @@ mod tests {
             registries = [{ accounts = ["*"], regions = ["*"] }]
             effect = "deny"
         "#;
-        let ((policy, _), problems) = parse(documents(text).iter(), &[]);
+        let ((policy, _), problems) = parse(documents(text).iter(), &Context::default());
         assert!(problems.is_empty(), "{problems:?}");
         let Policy::Grants(grants) = policy else { panic!("{policy:?}") };
         assert_eq!(
@@ -249,8 +263,8 @@ mod tests {
 
     #[test]
     fn missing_grants_open_and_empty_grants_deny() {
-        assert_eq!(parse(documents("").iter(), &[]).0.0, Policy::Open);
-        assert_eq!(parse(documents("grants = []").iter(), &[]).0.0, Policy::Grants(Vec::new()));
+        assert_eq!(parse(documents("").iter(), &Context::default()).0.0, Policy::Open);
+        assert_eq!(parse(documents("grants = []").iter(), &Context::default()).0.0, Policy::Grants(Vec::new()));
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub struct Settings {
     pub ecr_public_region: String,
     /// Endpoint of STS.
     pub sts_endpoint: Option<String>,
+    /// Endpoint of AWS Sign-In, for short-lived tokens; `{region}` is replaced by the registry's region.
+    pub signin_endpoint: Option<String>,
     /// Whether overrides of endpoints are FIPS endpoints, whatever their hosts.
     pub endpoints_are_fips: bool,
     /// Web identity to exchange for a role session at `sts_endpoint`. Without `sts_endpoint` the SDK's chain does the exchange.
@@ -82,7 +84,8 @@ impl Settings {
     /// Returns whether the tokens may come from another AWS than that of the registries. No registry may then receive them.
     #[must_use]
     pub fn overrides_registries(&self) -> bool {
-        let own = [&self.ecr_endpoint, &self.ecr_public_endpoint].into_iter().any(Option::is_some);
+        let own =
+            [&self.ecr_endpoint, &self.ecr_public_endpoint, &self.signin_endpoint].into_iter().any(Option::is_some);
         own || !self.ecr_endpoints.is_empty() || self.verification.sdk_overrides || self.simulated_credentials
     }
 }

@@ -1,6 +1,6 @@
 use std::os::unix::fs::PermissionsExt as _;
 
-use super::ENDLESS;
+use super::{ENDLESS, ENDPOINT_VARIABLES};
 use crate::config::tests::{file, problems, sources};
 use crate::config::{AwsFiles, Config, Diagnostic};
 
@@ -23,8 +23,7 @@ fn problem(environment: &[(&str, &str)], aws_config: &str) -> String {
 
 #[test]
 fn endpoint_variable_that_is_not_a_url_is_refused_by_its_name() {
-    for variable in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_ECR", "AWS_ENDPOINT_URL_ECR_PUBLIC", "AWS_ENDPOINT_URL_STS"]
-    {
+    for variable in ENDPOINT_VARIABLES {
         for value in [
             "localhost:4566",
             "\"http://localhost:4566\"",
@@ -60,7 +59,7 @@ fn sdk_file_that_is_a_pipe_or_device_is_refused_without_being_read() {
 fn endpoint_in_a_profile_is_refused_by_file_profile_and_key() {
     let profile = problem(&[("AWS_PROFILE", "ci")], "[profile ci]\nendpoint_url = localhost\n");
     assert!(profile.contains(", profile ci: endpoint_url: expected a URL"), "{profile}");
-    for service in ["ecr", "ecr_public", "ecr-public", "sts"] {
+    for service in ["ecr", "ecr_public", "ecr-public", "signin", "sts"] {
         let text = format!("[default]\nservices = here\n[services here]\n{service} =\n  endpoint_url = localhost\n");
         let problem = problem(&[], &text);
         assert!(problem.contains(&format!(", profile default: {service}.endpoint_url: expected")), "{problem}");
@@ -212,10 +211,12 @@ fn plaintext_endpoint_beyond_loopback_needs_its_setting() {
         "AWS_ENDPOINT_URL",
         "AWS_ENDPOINT_URL_ECR",
         "AWS_ENDPOINT_URL_ECR_PUBLIC",
+        "AWS_ENDPOINT_URL_SIGNIN",
         "AWS_ENDPOINT_URL_STS",
         "ECR_BROKER_AWS_ECR_ENDPOINT",
         "ECR_BROKER_AWS_ECR_PUBLIC_ENDPOINT",
         "ECR_BROKER_AWS_STS_ENDPOINT",
+        "ECR_BROKER_AWS_SIGNIN_ENDPOINT",
     ] {
         let endpoint = (variable, "http://u:secret@10.0.0.5");
         let problem = problem(&[endpoint], "");
