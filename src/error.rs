@@ -136,19 +136,23 @@ pub struct UpstreamError {
     pub request_id: Option<Box<str>>,
     /// Delay until the next attempt, if waiting helps.
     pub retry_after: Option<Duration>,
-    /// Why AWS refused a role, if an operator can end it.
-    pub refusal: Option<RoleRefusal>,
+    /// Why AWS refused a role or a short-lived token, if an operator can end it.
+    pub refusal: Option<AwsRefusal>,
 }
 
-/// Refusals to assume a role that an operator can end.
+/// Refusals that an operator can end: to assume a role, or to issue a short-lived token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RoleRefusal {
+pub enum AwsRefusal {
     /// Session tags are not allowed.
     TagSession,
     /// A source identity is not allowed.
     SetSourceIdentity,
     /// The session policy and tags are too large.
     PackedPolicyTooLarge,
+    /// Requests for short-lived tokens are not allowed.
+    CreateBearerToken,
+    /// Short-lived tokens are not issued for the registry.
+    ShortLivedToken,
 }
 
 /// The calls of a fetch.

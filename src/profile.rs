@@ -30,7 +30,7 @@ pub use self::value_source::{SessionError, ValueSource, ValueSourceError};
 use self::permissions::Permissions;
 use self::session_policy::Scope;
 use crate::caller::{Caller, ClaimNames, Principal, SessionIdentity};
-use crate::credential::ProfileName;
+use crate::credential::{CredentialKey, ProfileName};
 use crate::packed_size;
 use crate::registry::{Partition, Region, Registry};
 
@@ -105,11 +105,22 @@ impl Profile {
     /// A registry without an account is the one of the last role's account, and so are the public repositories that it may change.
     #[must_use]
     pub fn session_policy(&self, registry: &Registry) -> Option<String> {
+        self.policy(registry, false)
+    }
+
+    /// Returns the same for a credential: a session for short-lived tokens may request those and no others.
+    #[must_use]
+    pub fn session_policy_of(&self, key: &CredentialKey) -> Option<String> {
+        self.policy(&key.registry, key.lifetime.is_some())
+    }
+
+    fn policy(&self, registry: &Registry, short_lived: bool) -> Option<String> {
         let last = self.role_chain.last().and_then(|last| last.role.account());
         let region = registry.region();
         // ECR Public belongs to the commercial partition.
         let partition = region.map_or(Partition::Aws, Region::partition);
-        let scope = Scope { partition, region: region.map(Region::as_str), account: registry.account().or(last) };
+        let scope =
+            Scope { partition, region: region.map(Region::as_str), account: registry.account().or(last), short_lived };
         session_policy::build(self.permissions(), scope)
     }
 

@@ -15,8 +15,8 @@ use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 use ecr_broker::caller::Caller;
 use ecr_broker::clock::{Clock as _, SystemClock};
-use ecr_broker::credential::{Credential, CredentialKey};
-use ecr_broker::error::{FailureClass, RoleRefusal, Stage, UpstreamError};
+use ecr_broker::credential::{Credential, CredentialKey, Lifetime};
+use ecr_broker::error::{AwsRefusal, FailureClass, Stage, UpstreamError};
 use ecr_broker::metrics;
 use ecr_broker::profile::{Access, Attribution, ExtraPermissions, Profile, SessionTag, SessionTags};
 use ecr_broker::proxy::Proxies;
@@ -41,6 +41,7 @@ fn settings(endpoint: &str) -> Settings {
         ecr_public_endpoint: Some(endpoint.into()),
         ecr_public_region: "us-east-1".into(),
         sts_endpoint: None,
+        signin_endpoint: None,
         endpoints_are_fips: false,
         web_identity: None,
         proxies: Proxies::default(),
@@ -410,7 +411,7 @@ async fn role_that_refuses_tags_is_a_denial_that_names_the_action() {
     let caller = tagged().session_of(&job("1", "a", "a/app")).unwrap();
     let key = CredentialKey { caller, ..key_of("ci", HOST) };
     let failure = fetch_key(&aws(settings).await, &key).await.unwrap_err();
-    assert_eq!((failure.class, failure.refusal), (FailureClass::Denied, Some(RoleRefusal::TagSession)));
+    assert_eq!((failure.class, failure.refusal), (FailureClass::Denied, Some(AwsRefusal::TagSession)));
     let text = failure.to_string();
     assert!(text.starts_with("AWS denied the broker session tags (AccessDenied); allow sts:TagSession"), "{text}");
     assert_eq!(controls.calls(), 0, "ECR is not called");
@@ -445,7 +446,7 @@ async fn policy_and_tags_that_are_too_large_are_told_apart_from_other_refusals()
     let caller = tagged().session_of(&job("1", &"a".repeat(250), &"b".repeat(250))).unwrap();
     let key = CredentialKey { caller, ..key_of("ci", HOST) };
     let failure = fetch_key(&aws(settings).await, &key).await.unwrap_err();
-    assert_eq!(failure.refusal, Some(RoleRefusal::PackedPolicyTooLarge));
+    assert_eq!(failure.refusal, Some(AwsRefusal::PackedPolicyTooLarge));
     let text = failure.to_string();
     assert!(text.ends_with("(PackedPolicyTooLarge); shorten the profile's repositories or session_tags"), "{text}");
     assert_eq!(controls.calls(), 0, "ECR is not called");
@@ -653,4 +654,98 @@ async fn unusable_ca_bundle_is_an_error_that_names_its_path() {
         let error = load(settings).await.unwrap_err();
         assert!(format!("{error:#}").contains(&path.display().to_string()), "{error:#}");
     }
+}
+
+fn short_lived(key: CredentialKey) -> CredentialKey {
+    CredentialKey { lifetime: Lifetime::from_minutes(15), ..key }
+}
+
+#[tokio::test]
+async fn short_lived_token_is_fetched_in_the_registrys_region_with_its_lifetime() {
+    let (endpoint, controls) = simulate().await;
+    let mut settings = settings("http://127.0.0.1:9");
+    settings.signin_endpoint = Some(endpoint);
+    let aws = aws(settings).await;
+    let key = short_lived(key("123456789012.dkr.ecr.ap-southeast-2.amazonaws.com"));
+    let credential = fetch_key(&aws, &key).await.unwrap();
+    assert_eq!(controls.calls_to(Service::Signin, "ap-southeast-2"), 1);
+    assert_eq!(credential.account().unwrap().as_str(), "123456789012");
+    assert!(credential.upstream_request_id().is_some() && credential.minter().arn().is_none());
+    let remaining = credential.remaining(credential.received());
+    assert!(remaining <= Duration::from_mins(15) && remaining > Duration::from_mins(14), "{remaining:?}");
+    controls.set_token_lifetime(Duration::from_mins(11));
+    let shorter = fetch_key(&aws, &key).await.unwrap();
+    assert!(shorter.remaining(shorter.received()) <= Duration::from_mins(11), "AWS may issue a shorter one");
+}
+
+/// The simulated AWS checks the session policy: a session for ordinary tokens could not request short-lived ones.
+#[tokio::test]
+async fn narrowed_session_may_request_short_lived_tokens() {
+    let (endpoint, controls) = simulate().await;
+    let mut settings = settings(&endpoint);
+    settings.sts_endpoint = Some(endpoint.clone());
+    settings.signin_endpoint = Some(endpoint);
+    settings.profiles = vec![profile(&["arn:aws:iam::333333333333:role/ecr-pull"], Access::Pull, &["team-a/*"])];
+    let aws = aws(settings).await;
+    let ordinary = fetch_key(&aws, &key_of("ci", HOST)).await.unwrap();
+    let short = fetch_key(&aws, &short_lived(key_of("ci", HOST))).await.unwrap();
+    assert_ne!(ordinary.id(), short.id());
+    assert_eq!(short.minter().arn(), Some("arn:aws:iam::333333333333:role/ecr-pull"));
+    assert_eq!(controls.sessions().len(), 2, "each kind of token has a session with its policy");
+    fetch_key(&aws, &CredentialKey { lifetime: Lifetime::from_minutes(30), ..key_of("ci", HOST) }).await.unwrap();
+    assert_eq!(controls.sessions().len(), 2, "the policy does not depend on the lifetime");
+}
+
+#[tokio::test]
+async fn p12_broken_answer_with_a_short_lived_token_is_refused() {
+    let token = |token: &str, seconds: &str| {
+        format!(r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":{seconds}}}"#).into_bytes()
+    };
+    for (status, body, class) in [
+        ("200 OK", token("secret", "901"), FailureClass::InvalidResponse),
+        ("200 OK", token("secret", "0"), FailureClass::InvalidResponse),
+        ("200 OK", token("secret", "9223372036854775807"), FailureClass::InvalidResponse),
+        ("200 OK", token("secret", "-1"), FailureClass::InvalidResponse),
+        ("200 OK", token(&"x".repeat(4097), "900"), FailureClass::InvalidResponse),
+        ("200 OK", vec![b'x'; 1 << 20], FailureClass::InvalidResponse),
+        ("200 OK", b"\xff".to_vec(), FailureClass::InvalidResponse),
+        ("200 OK", Vec::new(), FailureClass::InvalidResponse),
+        ("302 Found", Vec::new(), FailureClass::InvalidResponse),
+        ("429 Too Many Requests", b"<html>".to_vec(), FailureClass::Throttled),
+        ("500 Internal Server Error", Vec::new(), FailureClass::Unavailable),
+        ("503 Service Unavailable", b"{}".to_vec(), FailureClass::Unavailable),
+        ("403 Forbidden", b"proxy".to_vec(), FailureClass::InvalidResponse),
+    ] {
+        let mut settings = settings("http://127.0.0.1:9");
+        settings.signin_endpoint = Some(responding(status, body.clone()).await);
+        let failure = fetch_key(&aws(settings).await, &short_lived(key(HOST))).await.unwrap_err();
+        assert_eq!(failure.class, class, "{status} {}", String::from_utf8_lossy(&body[..body.len().min(80)]));
+        assert!(!format!("{failure} {failure:?}").contains("secret"));
+    }
+    let mut settings = settings("http://127.0.0.1:9");
+    settings.signin_endpoint = Some(responding("200 OK", token("secret", "900")).await);
+    let credential = fetch_key(&aws(settings).await, &short_lived(key(HOST))).await.unwrap();
+    assert_eq!(credential.password().expose(), "secret");
+    assert!(!format!("{credential:?}").contains("secret"));
+}
+
+#[tokio::test]
+async fn registry_without_a_signin_endpoint_is_refused_without_a_call() {
+    let (endpoint, controls) = simulate().await;
+    let isolated = "123456789012.dkr.ecr.us-iso-east-1.c2s.ic.gov";
+    let fips = "123456789012.dkr.ecr-fips.us-east-1.amazonaws.com";
+    let without = aws(settings(&endpoint)).await;
+    for host in [isolated, fips] {
+        let failure = fetch_key(&without, &short_lived(key(host))).await.unwrap_err();
+        assert_eq!((failure.class, failure.code), (FailureClass::Misconfigured, None), "{host}");
+    }
+    assert_eq!(controls.calls(), 0);
+    // An endpoint of the configuration is used in each partition, and on loopback for FIPS.
+    let mut settings = settings(&endpoint);
+    settings.signin_endpoint = Some(endpoint);
+    let with = aws(settings).await;
+    for host in [isolated, fips] {
+        fetch_key(&with, &short_lived(key(host))).await.unwrap();
+    }
+    assert_eq!(controls.calls(), 2);
 }

@@ -54,6 +54,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         ecr_public_endpoint: Some(endpoint.clone()),
         ecr_public_region: "us-east-1".into(),
         sts_endpoint: Some(endpoint),
+        signin_endpoint: None,
         endpoints_are_fips: false,
         web_identity: None,
         proxies: Proxies::default(),
@@ -115,7 +116,13 @@ fuzz_target!(|data: &[u8]| {
         // STS and ECR both return this response.
         _ => ("123456789012.dkr.ecr.eu-central-1.amazonaws.com", "role".into()),
     };
-    let key = CredentialKey { registry: host.parse().unwrap(), profile, revision: Revision::default(), caller: None };
+    let key = CredentialKey {
+        registry: host.parse().unwrap(),
+        profile,
+        revision: Revision::default(),
+        caller: None,
+        lifetime: None,
+    };
     let request = FetchRequest {
         key,
         min_validity: Duration::ZERO,

@@ -60,7 +60,9 @@ const UNKNOWN_REASON: &str = "ask the operator: this program does not know the r
 /// Returns the fix for an error about a registry, or about one that is not known.
 pub(super) fn fix(failure: &Failure, registry: Option<&Registry>) -> String {
     let fix = match failure.reason.as_deref() {
-        Some("AWS_ACCESS_DENIED") => denied_role(failure).unwrap_or_else(|| access_denied(registry)),
+        Some("AWS_ACCESS_DENIED") => {
+            denied_role(failure).or_else(|| denied_token(failure)).unwrap_or_else(|| access_denied(registry))
+        }
         Some("AWS_UNAVAILABLE") => unavailable(registry),
         Some("AWS_CREDENTIALS_UNAVAILABLE") => no_credentials(failure),
         Some(reason) => by_reason(reason).to_owned(),
@@ -95,6 +97,12 @@ fn denied_role(failure: &Failure) -> Option<String> {
     Some(format!(
         "ask the operator to add this statement to the trust policy of each role in the profile's role_chain, and to allow the actions to what assumes it (ecr-broker config check --roles prints each in full): {{ \"Effect\": \"Allow\", \"Principal\": {{ \"AWS\": \"ARN-OF-WHAT-ASSUMES-IT\" }}, \"Action\": [{actions}] }}{tags}"
     ))
+}
+
+/// Returns the fix for a short-lived token that AWS denies.
+fn denied_token(failure: &Failure) -> Option<String> {
+    let fix = "ask the operator to allow signin:CreateBearerToken on \"*\" for the broker's IAM role, or for the last role of the profile's role_chain, because the grant has max_lifetime";
+    failure.message.contains("AWS denied the broker a short-lived token").then(|| fix.to_owned())
 }
 
 fn access_denied(registry: Option<&Registry>) -> String {
@@ -200,6 +208,15 @@ mod tests {
         ] {
             assert!(fix_of(code).contains(word), "{code}: {}", fix_of(code));
         }
+    }
+
+    #[test]
+    fn denied_short_lived_token_names_its_own_action() {
+        let message = "AWS denied the broker a short-lived token (AccessDeniedException); allow it".to_owned();
+        let failure = Failure::from(tonic_types::Status { code: 9, message, details: Vec::new() });
+        let failure = Failure { reason: Some("AWS_ACCESS_DENIED".to_owned()), ..failure };
+        let fix = fix(&failure, None);
+        assert!(fix.contains("signin:CreateBearerToken") && !fix.contains("GetAuthorizationToken"), "{fix}");
     }
 
     #[test]

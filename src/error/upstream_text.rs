@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::{FailureClass, RoleRefusal, SourceName, Stage, UpstreamError};
+use super::{AwsRefusal, FailureClass, SourceName, Stage, UpstreamError};
 
 const ASK: &str = "ask the operator to look up the request id";
 const RETRY: &str = "retry shortly";
@@ -39,7 +39,7 @@ impl UpstreamError {
 
     fn text(&self) -> Text {
         if let Some(refusal) = self.refusal {
-            return refused_role(refusal);
+            return refused(refusal);
         }
         match (self.class, self.code.as_deref()) {
             (FailureClass::Throttled, _) => Text::new("AWS throttles the broker's calls", RETRY),
@@ -84,20 +84,28 @@ impl UpstreamError {
     }
 }
 
-/// Returns the text for a refused role.
-fn refused_role(refusal: RoleRefusal) -> Text {
+/// Returns the text for a refused role or short-lived token.
+fn refused(refusal: AwsRefusal) -> Text {
     match refusal {
-        RoleRefusal::TagSession => Text::new(
+        AwsRefusal::TagSession => Text::new(
             "AWS denied the broker session tags",
             "allow sts:TagSession in the role's trust policy, and to what assumes it",
         ),
-        RoleRefusal::SetSourceIdentity => Text::new(
+        AwsRefusal::SetSourceIdentity => Text::new(
             "AWS denied the broker a source identity",
             "allow sts:SetSourceIdentity in the role's trust policy, and to what assumes it",
         ),
-        RoleRefusal::PackedPolicyTooLarge => Text::new(
+        AwsRefusal::PackedPolicyTooLarge => Text::new(
             "AWS rejects the session policy and tags as too large",
             "shorten the profile's repositories or session_tags",
+        ),
+        AwsRefusal::CreateBearerToken => Text::new(
+            "AWS denied the broker a short-lived token",
+            "allow signin:CreateBearerToken in the policy of the broker or of its role",
+        ),
+        AwsRefusal::ShortLivedToken => Text::new(
+            "AWS refuses short-lived tokens of the registry",
+            "remove max_lifetime from the grant, or ask the operator",
         ),
     }
 }

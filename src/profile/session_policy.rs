@@ -11,6 +11,8 @@ use crate::registry::{AccountId, Partition};
 
 /// Actions that request a token of ECR. AWS has no narrower resource for it than `*`.
 const MINT: [&str; 1] = ["ecr:GetAuthorizationToken"];
+/// Actions that request a short-lived token of ECR. AWS documents neither the action nor a resource for it.
+const MINT_SHORT_LIVED: [&str; 1] = ["signin:CreateBearerToken"];
 /// Actions that request a token of ECR Public.
 const MINT_PUBLIC: [&str; 2] = ["ecr-public:GetAuthorizationToken", "sts:GetServiceBearerToken"];
 /// Reads of images, referrers and other artifacts. `BatchGetImage` covers referrers, and `ListImages` the list of tags, which tools
@@ -47,6 +49,8 @@ pub(super) struct Scope<'a> {
     pub(super) region: Option<&'a str>,
     /// The account; `None` if it is unknown.
     pub(super) account: Option<AccountId>,
+    /// Whether the session requests short-lived tokens.
+    pub(super) short_lived: bool,
 }
 
 /// Returns whether the profile narrows its last role.
@@ -64,7 +68,8 @@ pub(super) fn build(profile: Permissions<'_>, scope: Scope<'_>) -> Option<String
 pub(super) fn longest(profile: Permissions<'_>) -> Option<String> {
     let account = ACCOUNT.parse().ok();
     let regions = [Some(LONGEST_REGION), None];
-    let scopes = regions.map(|region| Scope { partition: LONGEST_PARTITION, region, account });
+    // The action that requests a short-lived token is shorter.
+    let scopes = regions.map(|region| Scope { partition: LONGEST_PARTITION, region, account, short_lived: false });
     scopes.into_iter().filter_map(|scope| build(profile, scope)).max_by_key(String::len)
 }
 
@@ -81,7 +86,7 @@ fn private(profile: Permissions<'_>, scope: Scope<'_>) -> Vec<Value> {
     let tags = if extra.actions.iter().any(|action| action.as_str() == TAG[0]) { &TAG[..] } else { &[] };
     let signers = extra.signing_profiles.iter().map(|name| scope.arn("signer", &format!("/signing-profiles/{name}")));
     let statements = [
-        allow(&MINT, &["*".to_owned()]),
+        allow(if scope.short_lived { &MINT_SHORT_LIVED } else { &MINT }, &["*".to_owned()]),
         allow(&[actions, added(profile, false)].concat(), &scope.repositories_or_all(profile.repositories)),
         allow(reads, &scope.repositories(&extra.mount_from)),
         allow(&[reads, &IMPORT, tags].concat(), &scope.repositories(&extra.pull_through)),

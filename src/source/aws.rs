@@ -8,6 +8,7 @@ use anyhow::ensure;
 use self::answer_scope::AnswerScope;
 use self::caller_identity::CallerIdentity;
 use self::endpoints::Endpoints;
+use self::error::misconfigured;
 use self::identity::BrokerIdentity;
 use self::sessions::RoleSessions;
 use self::signer::Signer;
@@ -42,6 +43,7 @@ mod sdk;
 mod sessions;
 mod settings;
 mod signer;
+mod signin;
 mod sts;
 mod sts_budget;
 mod token;
@@ -150,12 +152,18 @@ impl Aws {
     async fn fetch_as(&self, own: &Arc<Signer>, key: &CredentialKey) -> Result<Credential, UpstreamError> {
         let signer = self.identity_for(key, own).await?;
         let sdk = &signer.sdk;
-        let credential = match &key.registry {
-            Registry::Private(registry) => {
+        let credential = match (&key.registry, key.lifetime) {
+            (Registry::Private(registry), Some(lifetime)) => {
+                let endpoint = self.endpoints.signin(sdk, registry.region().as_str());
+                signin::fetch(sdk, endpoint, (registry, lifetime.duration()), &*self.clock).await
+            }
+            // No configuration has such a grant.
+            (Registry::Public { .. }, Some(_)) => Err(misconfigured("ECR Public takes no short-lived tokens")),
+            (Registry::Private(registry), None) => {
                 let endpoint = self.endpoints.ecr(sdk, registry.region().as_str());
                 ecr::fetch(sdk, endpoint, registry, &*self.clock).await
             }
-            Registry::Public { dual_stack } => {
+            (Registry::Public { dual_stack }, None) => {
                 let endpoint = self.endpoints.ecr_public(sdk);
                 ecr_public::fetch(sdk, endpoint, &self.ecr_public_region, *dual_stack, &*self.clock).await
             }

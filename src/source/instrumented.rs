@@ -56,7 +56,7 @@ impl<S: CredentialSource> CredentialSource for Instrumented<S> {
 /// only a literal target.
 macro_rules! fetch_span {
     ($target:literal, $source:expr, $key:expr, $request_id:expr) => {{
-        let (system, method) = call($source, &$key.registry);
+        let (system, method) = call($source, $key);
         tracing::info_span!(
             target: $target,
             parent: None,
@@ -93,8 +93,11 @@ fn fetch_span(source: &SourceName, key: &CredentialKey, request_id: RequestId, p
 }
 
 /// Returns the system and the method of a call, in OpenTelemetry's names.
-fn call(source: &SourceName, registry: &Registry) -> (&'static str, &'static str) {
-    match (source, registry) {
+fn call(source: &SourceName, key: &CredentialKey) -> (&'static str, &'static str) {
+    match (source, &key.registry) {
+        (SourceName::Aws | SourceName::SharedCache, Registry::Private(_)) if key.lifetime.is_some() => {
+            ("aws-api", "Signin/CreateBearerToken")
+        }
         (SourceName::Aws | SourceName::SharedCache, Registry::Private(_)) => ("aws-api", "ECR/GetAuthorizationToken"),
         (SourceName::Aws | SourceName::SharedCache, Registry::Public { .. }) => {
             ("aws-api", "ECR Public/GetAuthorizationToken")

@@ -28,7 +28,7 @@ impl<S: CredentialSource> CredentialSource for Measured<S> {
 
     fn fetch<'a>(&'a self, request: &'a FetchRequest) -> SourceFuture<'a, Result<Credential, FetchError>> {
         Box::pin(async {
-            let call = self.metrics.begin(&self.source.identity().name(), Service::of(&request.key.registry));
+            let call = self.metrics.begin(&self.source.identity().name(), Service::of(&request.key));
             let result = self.source.fetch(request).await;
             call.end(CallResult::of(&result));
             result

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::failure_labels::failure_labels;
 use super::{CredentialSource, FetchError, RegionStatus};
+use crate::credential::CredentialKey;
 use crate::error::SourceName;
 use crate::metrics::{Family, Histogram, Label as _, Registry, Scrape, labels, region_label};
 use crate::registry;
@@ -23,6 +24,7 @@ labels! {
         Ecr = "ecr",
         EcrPublic = "ecr_public",
         Sts = "sts",
+        Signin = "signin",
     }
 }
 
@@ -76,8 +78,10 @@ impl Drop for Call<'_> {
 }
 
 impl Service {
-    pub(super) fn of(registry: &registry::Registry) -> Self {
-        match registry {
+    /// Returns the service that returns a credential.
+    pub(super) fn of(key: &CredentialKey) -> Self {
+        match &key.registry {
+            registry::Registry::Private(_) if key.lifetime.is_some() => Self::Signin,
             registry::Registry::Private(_) => Self::Ecr,
             registry::Registry::Public { .. } => Self::EcrPublic,
         }

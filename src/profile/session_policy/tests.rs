@@ -1,4 +1,5 @@
 use super::*;
+use crate::credential::{CredentialKey, Lifetime, Revision};
 use crate::profile::{Attribution, ExtraPermissions, Profile, SessionTags};
 use crate::registry::{EndpointVariant, PrivateRegistry, Registry};
 
@@ -47,6 +48,24 @@ fn session_policy_allows_what_the_access_needs_and_nothing_else() {
     assert_eq!(of(Access::Pull, &both), [(json!(PULL), arns(&both))]);
     assert_eq!(of(Access::Push, &[]), [(json!([&PULL[..], &PUSH].concat()), arns(&["*"]))]);
     assert_eq!(of(Access::Full, &["team-a/*"]), [(json!(["ecr:*"]), arns(&["team-a/*"]))]);
+}
+
+#[test]
+fn session_for_short_lived_tokens_may_request_no_others() {
+    let profile = profile(Access::Pull, &["team-a/*"], ExtraPermissions::default());
+    let registry: Registry = HOST.parse().unwrap();
+    let key = CredentialKey {
+        registry: registry.clone(),
+        profile: profile.name.clone(),
+        revision: Revision::default(),
+        caller: None,
+        lifetime: Lifetime::from_minutes(15),
+    };
+    let general = profile.session_policy(&registry).unwrap();
+    let short_lived = profile.session_policy_of(&key).unwrap();
+    assert_eq!(short_lived, general.replace("ecr:GetAuthorizationToken", "signin:CreateBearerToken"));
+    assert_ne!(short_lived, general);
+    assert_eq!(profile.session_policy_of(&CredentialKey { lifetime: None, ..key }), Some(general));
 }
 
 #[test]

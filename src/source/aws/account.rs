@@ -15,7 +15,7 @@ use super::endpoints::Endpoints;
 use super::error::{CallContext, invalid_response, safe_name, upstream_error};
 use super::identity::BrokerIdentity;
 use super::settings::Settings;
-use super::{ecr, sts};
+use super::{ecr, signin, sts};
 use crate::clock::Clock;
 use crate::credential::Credential;
 use crate::error::UpstreamError;
@@ -110,6 +110,19 @@ impl Account {
     ) -> Result<Credential, UpstreamError> {
         let endpoint = self.endpoints.ecr(&self.sdk, self.region.as_str());
         ecr::fetch(self.sdk_of(session), endpoint, registry, &*self.clock).await
+    }
+
+    /// Requests a short-lived token of the registry.
+    ///
+    /// # Errors
+    /// As AWS Sign-In answered.
+    pub async fn short_lived_token(
+        &self,
+        session: Option<&Session>,
+        (registry, lifetime): (&PrivateRegistry, Duration),
+    ) -> Result<Credential, UpstreamError> {
+        let endpoint = self.endpoints.signin(&self.sdk, self.region.as_str());
+        signin::fetch(self.sdk_of(session), endpoint, (registry, lifetime), &*self.clock).await
     }
 
     /// Creates a repository.

@@ -48,18 +48,18 @@ impl AnswerScope {
             let how = if is_transitive { "transitive tag" } else { "tag" };
             attribution.extend(["\n", how, " ", &*tag, "=", &*value]);
         }
-        Some(Minting {
-            identity,
-            session_policy: profile.session_policy(&key.registry).unwrap_or_default(),
-            attribution,
-        })
+        Some(Minting { identity, session_policy: profile.session_policy_of(key).unwrap_or_default(), attribution })
     }
 
-    /// Returns the variant of the endpoint, its override, and that of STS.
-    fn endpoint(&self, registry: &Registry) -> String {
+    /// Returns the variant of the endpoint, its override, and that of STS; of a short-lived token also the lifetime.
+    fn endpoint(&self, CredentialKey { registry, lifetime, .. }: &CredentialKey) -> String {
         let (EndpointVariant { fips, dual_stack }, url) = match registry {
             Registry::Private(private) => {
-                let endpoint = self.endpoints.ecr(&self.sdk, private.region().as_str());
+                let region = private.region().as_str();
+                let endpoint = match lifetime {
+                    None => self.endpoints.ecr(&self.sdk, region),
+                    Some(_) => self.endpoints.signin(&self.sdk, region),
+                };
                 (private.variant(), endpoint.map(|endpoint| endpoint.url))
             }
             Registry::Public { dual_stack } => {
@@ -70,14 +70,16 @@ impl AnswerScope {
         let fips = fips || self.sdk.use_fips() == Some(true);
         let dual_stack = dual_stack || self.sdk.use_dual_stack() == Some(true);
         let sts = self.endpoints.sts(&self.sdk).unwrap_or_default();
-        format!("{fips} {dual_stack}\n{}\n{sts}", url.unwrap_or_default())
+        let lifetime = lifetime.map(|lifetime| format!("\n{}", lifetime.minutes())).unwrap_or_default();
+        format!("{fips} {dual_stack}\n{}\n{sts}{lifetime}", url.unwrap_or_default())
     }
 }
 
 impl EntryKeys for AnswerScope {
     fn parts(&self, key: &CredentialKey) -> Option<EntryParts> {
+        let service = if key.lifetime.is_some() { "signin" } else { "ecr" };
         let (service, region) = match &key.registry {
-            Registry::Private(private) => ("ecr", private.region().as_str()),
+            Registry::Private(private) => (service, private.region().as_str()),
             Registry::Public { .. } => ("ecr-public", &*self.ecr_public_region),
         };
         let partition = key.registry.region().map_or(Partition::Aws, Region::partition);
@@ -87,7 +89,7 @@ impl EntryKeys for AnswerScope {
             partition: partition.name(),
             account: key.registry.account().map(|account| account.to_string()).unwrap_or_default(),
             region: region.to_owned(),
-            endpoint: self.endpoint(&key.registry),
+            endpoint: self.endpoint(key),
             identity,
             session_policy,
             attribution,

@@ -18,10 +18,11 @@ pub(super) struct Endpoints {
     ecr_by_region: BTreeMap<String, String>,
     ecr_public: Option<String>,
     sts: Option<String>,
+    signin: Option<String>,
     are_fips: bool,
 }
 
-/// An endpoint override of ECR.
+/// An endpoint override of ECR or AWS Sign-In.
 #[derive(Debug)]
 pub(super) struct Override {
     pub(super) url: String,
@@ -36,6 +37,7 @@ impl Endpoints {
             ecr_by_region: settings.ecr_endpoints.clone(),
             ecr_public: settings.ecr_public_endpoint.clone(),
             sts: settings.sts_endpoint.clone(),
+            signin: settings.signin_endpoint.clone(),
             are_fips: settings.endpoints_are_fips,
         }
     }
@@ -43,8 +45,18 @@ impl Endpoints {
     /// Returns the endpoint of ECR in `region`.
     pub(super) fn ecr(&self, sdk: &SdkConfig, region: &str) -> Option<Override> {
         let url = self.ecr_by_region.get(region).cloned().or_else(|| self.ecr_in_other_regions(sdk, region))?;
+        Some(self.checked(url))
+    }
+
+    /// Returns the endpoint of AWS Sign-In in `region`.
+    pub(super) fn signin(&self, sdk: &SdkConfig, region: &str) -> Option<Override> {
+        let configured = self.signin.as_ref().map(|endpoint| endpoint.replace(REGION, region));
+        resolve(sdk, "SIGNIN", configured).map(|url| self.checked(url))
+    }
+
+    fn checked(&self, url: String) -> Override {
         let is_fips = self.are_fips || is_fips(&url) || is_loopback(&url);
-        Some(Override { url, is_fips })
+        Override { url, is_fips }
     }
 
     fn ecr_in_other_regions(&self, sdk: &SdkConfig, region: &str) -> Option<String> {
@@ -64,7 +76,8 @@ impl Endpoints {
     /// Returns every override.
     pub(super) fn overrides(&self, sdk: &SdkConfig) -> Vec<String> {
         let region = sdk.region().map_or(ANY_REGION, AsRef::as_ref);
-        let shared = [self.ecr_in_other_regions(sdk, region), self.ecr_public(sdk), self.sts(sdk)];
+        let signin = self.signin(sdk, region).map(|endpoint| endpoint.url);
+        let shared = [self.ecr_in_other_regions(sdk, region), self.ecr_public(sdk), self.sts(sdk), signin];
         shared.into_iter().flatten().chain(self.ecr_by_region.values().cloned()).collect()
     }
 }

@@ -75,7 +75,7 @@ pub(super) fn assume_chain(
             // AWS passes it on to the sessions that are assumed from this one.
             source_identity: (profile.source_identity && index == 0).then(|| session_name.clone()),
             external_id: external_id.clone(),
-            session_policy: (index == last).then(|| profile.session_policy(&key.registry)).flatten(),
+            session_policy: (index == last).then(|| profile.session_policy_of(key)).flatten(),
             tags: profile.tags_of_role(key.caller.as_ref(), index),
             profile: profile.name.clone(),
             minter,

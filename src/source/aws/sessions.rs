@@ -50,6 +50,8 @@ struct SessionKey {
     account: Option<AccountId>,
     /// The region of the registry, if a session policy names it.
     region: Option<Region>,
+    /// Whether a session policy is for short-lived tokens.
+    short_lived: bool,
     /// The caller that the session names to AWS.
     caller: Option<Principal>,
 }
@@ -167,6 +169,7 @@ impl SessionKey {
             partition: role::partition(key),
             account: key.registry.account().filter(|_| is_last || profile.first_roles_need_account(roles)),
             region: key.registry.region().filter(|_| has_policy).cloned(),
+            short_lived: has_policy && key.lifetime.is_some(),
             caller: key.caller.clone().filter(|_| profile.first_roles_differ_by_caller(roles)),
         }
     }

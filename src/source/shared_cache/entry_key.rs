@@ -10,7 +10,7 @@ use crate::credential::CredentialKey;
 /// empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EntryKey<'a> {
-    /// `ecr` or `ecr-public`.
+    /// `ecr` or `ecr-public`; `signin`: a short-lived token of ECR.
     pub service: &'a str,
     /// Partition of AWS.
     pub partition: &'a str,

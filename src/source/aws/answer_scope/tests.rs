@@ -6,7 +6,7 @@ use aws_config::{BehaviorVersion, SdkConfig};
 
 use super::*;
 use crate::caller::Principal;
-use crate::credential::Revision;
+use crate::credential::{Lifetime, Revision};
 use crate::profile::{Access, Attribution, ExtraPermissions, Profile, SessionTags};
 use crate::proxy::Proxies;
 use crate::source::aws::admission;
@@ -24,6 +24,7 @@ fn settings() -> Settings {
         ecr_public_endpoint: None,
         ecr_public_region: "us-east-1".to_owned(),
         sts_endpoint: None,
+        signin_endpoint: None,
         endpoints_are_fips: false,
         web_identity: None,
         proxies: Proxies::default(),
@@ -61,6 +62,7 @@ fn key(host: &str, profile: &str) -> CredentialKey {
         profile: profile.into(),
         revision: Revision::default(),
         caller: None,
+        lifetime: None,
     }
 }
 
@@ -108,6 +110,12 @@ fn entry_differs_with_all_on_which_an_answer_depends() {
     }
     parts.push(of(&settings, profile(), &CredentialKey { caller: Some(Principal::Uid(1)), ..ci.clone() }));
     parts.push(of(&settings, profile(), &CredentialKey { caller: Some(Principal::Uid(2)), ..ci.clone() }));
+    for minutes in [15, 30] {
+        let short_lived = CredentialKey { lifetime: Lifetime::from_minutes(minutes), ..ci.clone() };
+        parts.push(of(&settings, profile(), &short_lived));
+    }
+    let short_lived = parts.last().unwrap();
+    assert!(short_lived.service == "signin" && short_lived.session_policy.contains("signin:CreateBearerToken"));
     let endpoint = |url: &str| Some(url.to_owned());
     parts.push(of(&Settings { ecr_endpoint: endpoint("http://a"), ..settings.clone() }, profile(), &ci));
     parts.push(of(&Settings { sts_endpoint: endpoint("http://a"), ..settings.clone() }, profile(), &ci));
