@@ -39,7 +39,7 @@ async fn simulate(answers: Vec<Answer>) -> (Controls, String) {
 }
 
 async fn kit(controls: &Controls, url: &str, request: Request) -> Kit {
-    let text = [("REGION", "eu-west-1"), ("ECR_ENDPOINT", url), ("STS_ENDPOINT", url)];
+    let text = [("REGION", "eu-west-1"), ("ECR_ENDPOINT", url), ("STS_ENDPOINT", url), ("SIGNIN_ENDPOINT", url)];
     let environment = text.map(|(name, value)| (format!("ECR_BROKER_AWS_{name}"), value.to_owned())).into();
     let mut config = Config::load(&Sources { environment, ..Sources::default() }).unwrap();
     config.aws.simulated_credentials = true;
@@ -79,10 +79,10 @@ fn with(verdict: Verdict, outcomes: &[Outcome]) -> Vec<&str> {
 async fn promises_that_hold_are_proven_and_the_sandbox_is_removed() {
     let (outcomes, cleanup, controls) = outcomes(Vec::new(), all()).await;
     let endpoints = ["endpoint-plain", "endpoint-fips", "endpoint-dual-stack", "endpoint-fips-dual-stack"];
-    let proven = [&endpoints[..], &["narrowed-push", "session-end", "revocation"]].concat();
+    let proven = [&endpoints[..], &["narrowed-push", "session-end", "revocation", "bearer-token"]].concat();
     assert_eq!(with(Verdict::Proven, &outcomes), proven, "{outcomes:#?}");
-    assert_eq!(with(Verdict::Manual, &outcomes).len(), 5);
-    assert_eq!((cleanup.removed.len(), cleanup.left.len()), (3, 0));
+    assert_eq!(with(Verdict::Manual, &outcomes).len(), 4);
+    assert_eq!((cleanup.removed.len(), cleanup.left.len()), (4, 0));
     assert!(controls.repositories().is_empty());
     let steps = outcomes.iter().flat_map(|one| &one.steps);
     assert!(steps.filter(|step| step.request_id.is_some()).count() > 15);
@@ -96,6 +96,7 @@ async fn promises_that_do_not_hold_are_refuted_one_by_one() {
         (Answer::RevocationIgnored, vec!["revocation"]),
         (Answer::NoFips, vec!["endpoint-fips", "endpoint-fips-dual-stack"]),
         (Answer::NoDualStack, vec!["endpoint-dual-stack", "endpoint-fips-dual-stack"]),
+        (Answer::BearerRefused, vec!["bearer-token"]),
     ] {
         let (outcomes, cleanup, _) = outcomes(vec![answer], all()).await;
         assert_eq!(with(Verdict::Refuted, &outcomes), refuted, "{answer}: {outcomes:#?}");
@@ -106,7 +107,7 @@ async fn promises_that_do_not_hold_are_refuted_one_by_one() {
 #[tokio::test]
 async fn run_without_a_sandbox_creates_nothing() {
     let (outcomes, cleanup, _) = outcomes(Vec::new(), Request { sandbox: false, ..all() }).await;
-    assert_eq!(with(Verdict::Skipped, &outcomes), ["narrowed-push", "session-end", "revocation"]);
+    assert_eq!(with(Verdict::Skipped, &outcomes), ["narrowed-push", "session-end", "revocation", "bearer-token"]);
     assert_eq!(cleanup, Cleanup::default());
 }
 
@@ -134,6 +135,14 @@ async fn stopped_run_removes_its_sandbox() {
     assert_eq!(result.unwrap_err().to_string(), "stopped by a signal; the other checks did not run");
     assert!(!cleanup.removed.is_empty() && cleanup.left.is_empty());
     assert!(controls.repositories().is_empty());
+}
+
+#[tokio::test]
+async fn bearer_token_that_aws_does_not_make_proves_nothing() {
+    let (outcomes, _, _) = outcomes(vec![Answer::NoBearer], all()).await;
+    assert_eq!(with(Verdict::Skipped, &outcomes), ["bearer-token"], "{outcomes:#?}");
+    let bearer = outcomes.iter().find(|one| one.check == "bearer-token").unwrap();
+    assert_eq!(bearer.steps.last().unwrap().answer, "ValidationException");
 }
 
 const REGION: &str = "eu-west-1";
@@ -222,13 +231,13 @@ async fn program_prints_each_answer_of_a_switch_as_json() {
         let ended = ended(command(&url, &SANDBOX)).await;
         let objects = objects(&ended);
         assert_eq!((ended.code, checks(&objects, "refuted")), (code, refuted.to_vec()), "{ended:?}");
-        let all = endpoints.into_iter().chain(["narrowed-push", "revocation"]);
+        let all = endpoints.into_iter().chain(["narrowed-push", "revocation", "bearer-token"]);
         let proven: Vec<_> = all.filter(|check| !refuted.contains(check)).collect();
         assert_eq!(checks(&objects, "proven"), proven, "{ended:?}");
         assert_eq!(checks(&objects, "skipped"), ["session-end"]);
         let (cleanup, outcomes) = objects.split_last().unwrap();
         assert!(outcomes.iter().all(|outcome| outcome["proves"].is_string() && outcome["reason"].is_string()));
-        assert_eq!((cleanup["removed"].as_array().unwrap().len(), &cleanup["left"]), (2, &serde_json::json!([])));
+        assert_eq!((cleanup["removed"].as_array().unwrap().len(), &cleanup["left"]), (3, &serde_json::json!([])));
         assert!(controls.repositories().is_empty());
     }
 }

@@ -16,6 +16,8 @@ use crate::source::aws::account::Session;
 
 /// Time after the end of a session before its token is tried: clocks differ.
 const AFTER_END: Duration = Duration::from_mins(1);
+/// Lifetime of a bearer token, the shortest that AWS makes.
+const BEARER: Duration = Duration::from_mins(5);
 /// Pause between two questions whether a policy has taken effect, and how many pauses there are.
 const POLICY_PAUSE: Duration = Duration::from_secs(10);
 const POLICY_PAUSES: u32 = 12;
@@ -39,6 +41,7 @@ pub(super) async fn run(kit: &Kit, emit: &mut impl FnMut(&Outcome) -> anyhow::Re
     emit(&narrowed_push(kit).await.unwrap_or_else(|end| end))?;
     emit(&session_end(kit).await.unwrap_or_else(|end| end))?;
     emit(&revocation(kit).await.unwrap_or_else(|end| end))?;
+    emit(&bearer_token(kit).await.unwrap_or_else(|end| end))?;
     manual::all(kit.aws.region()).iter().try_for_each(emit)
 }
 
@@ -130,6 +133,34 @@ async fn revocation(kit: &Kit) -> Result<End, End> {
         }
     }
     Ok(steps.end(Verdict::Refuted, "the registry accepts the token 2 minutes after the denial"))
+}
+
+/// The control is the same pull by a token of ECR.
+async fn bearer_token(kit: &Kit) -> Result<End, End> {
+    let mut steps = Steps::new("bearer-token", "ECR takes tokens of signin:CreateBearerToken (docs/authorization.md)");
+    let place = Place::new(kit, &mut steps).await?;
+    let token = kit.aws.token(None, &place.registry).await;
+    let token = steps.token("request a token", token)?;
+    if place.pull(kit, &mut steps, &token).await? != PULL_ALLOWED {
+        return Err(steps.end(Verdict::Skipped, "the identity may not pull, so that a refusal proves nothing"));
+    }
+    let token = kit.aws.short_lived_token(None, (&place.registry, BEARER)).await;
+    let token = steps.token("request a bearer token of 300 s", token)?;
+    let status = place.pull(kit, &mut steps, &token).await?;
+    if status != PULL_ALLOWED {
+        return Err(steps.end(Verdict::Refuted, "the registry refuses the bearer token"));
+    }
+    if !kit.request.session_end {
+        return Ok(steps.end(Verdict::Proven, "the registry takes the bearer token (its end: --session-end)"));
+    }
+    (kit.pause)(BEARER + AFTER_END).await;
+    let status = place.pull(kit, &mut steps, &token).await?;
+    Ok(verdict(
+        &mut steps,
+        status != PULL_ALLOWED,
+        "the registry takes the bearer token until its end",
+        "the registry takes the bearer token after its end",
+    ))
 }
 
 /// A repository at its registry.

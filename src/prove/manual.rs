@@ -3,7 +3,7 @@
 use super::report::{Outcome, Verdict};
 use crate::registry::Region;
 
-const CHECKS: [(&str, &str, &str); 5] = [
+const CHECKS: [(&str, &str, &str); 4] = [
     (
         "revocation-iam",
         "audit contain: an IAM policy of the role ends its tokens",
@@ -25,12 +25,6 @@ const CHECKS: [(&str, &str, &str); 5] = [
         "CloudTrail names the session and source identity of pulls by a token",
         "aws cloudtrail lookup-events --region REGION --lookup-attributes \
          AttributeKey=EventName,AttributeValue=BatchGetImage; look for userIdentity.arn and sessionContext.sourceIdentity",
-    ),
-    (
-        "bearer-token",
-        "signin:CreateBearerToken makes tokens of 5 minutes and more that ECR takes",
-        "POST https://REGION.oauth.signin.aws/v1/token?x-amz-token-request-type=bearer, signed for signin, with \
-         {\"grant_type\":\"client_credentials\",\"resource\":\"ecr.amazonaws.com\",\"duration\":300}; pull with the token",
     ),
 ];
 
