@@ -92,10 +92,12 @@ async fn p10_no_secret_is_written_to_logs_spans_audit_or_files() {
     fs::write(&keys, signer.jwks()).unwrap();
     let (config, ops) = (outside.path().join("broker.toml"), outside.path().join("ops.sock"));
     let text = format!(
-        "audit.output = \"{audit}\"\nserver.ops_listen = \"unix:{ops}\"\nmetrics.per_key = true\ncache.keep_warm = [\"{HOST}\", \"public.ecr.aws\"]\n\
+        "experimental = [\"bearer-tokens\"]\naudit.output = \"{audit}\"\nserver.ops_listen = \"unix:{ops}\"\nmetrics.per_key = true\ncache.keep_warm = [\"{HOST}\", \"public.ecr.aws\"]\n\
          [server.tls]\ncertificate = {certificate:?}\nkey = {key:?}\n\
          [authentication]\nclient_ca = {{ \"a.example\" = {ca:?} }}\n\
          [[authentication.jwt]]\nname = \"blue\"\nissuer = \"{ISSUER}\"\naudience = \"{AUDIENCE}\"\njwks_file = {keys:?}\n\
+         [[grants]]\nid = \"short\"\ncallers = [{{ jwt = \"blue\", subject = \"{SUBJECT}\" }}]\nmax_lifetime = \"15m\"\n\
+         registries = [{{ accounts = [\"000000000003\", \"000000000007\", \"000000000013\"], regions = [\"*\"] }}]\n\
          [[grants]]\nid = \"all\"\ncallers = [{{ jwt = \"blue\", subject = \"{SUBJECT}\" }}, {{ spiffe = \"{RUNNER}\" }}]\n\
          registries = [{{ accounts = [\"*\"], regions = [\"*\"] }}, {{ public = true }}]\n\
          [[grants]]\nid = \"ops\"\ncallers = [{{ spiffe = \"{RUNNER}\" }}]\noperator = true\n",
@@ -165,6 +167,7 @@ async fn p10_no_secret_is_written_to_logs_spans_audit_or_files() {
     secrets.search("the log", &logs);
     let spans = collector.everything();
     assert!(spans.contains("GetAuthorizationToken") && spans.contains("ecr_broker_credentials"));
+    assert!(spans.contains("Signin/CreateBearerToken"), "no short-lived token was fetched");
     secrets.search("the spans and the pushed metrics", &spans);
     let files = secrets.search_directory(directory.path());
     assert!(files >= 1, "the audit log at least");

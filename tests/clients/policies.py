@@ -10,7 +10,11 @@ from parliament import analyze_policy_string
 
 # parliament's copy of AWS's service authorization reference is older than the resources of this action: the reference
 # lists `repository*` for it (docs.aws.amazon.com/service-authorization, Amazon Elastic Container Registry).
-OUTDATED = {("RESOURCE_MISMATCH", "ecr:BatchImportUpstreamImage")}
+OUTDATED = {
+    ("RESOURCE_MISMATCH", "ecr:BatchImportUpstreamImage"),
+    # Of the model of AWS Sign-In in botocore 1.44.8, which is newer than the reference.
+    ("UNKNOWN_ACTION", "Unknown action signin:CreateBearerToken"),
+}
 
 
 def wildcards(policy):

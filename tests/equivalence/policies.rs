@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::MetadataExt as _;
 
+use ecr_broker::credential::Lifetime;
 use ecr_broker::policy::{Accounts, CallerPattern, Effect, Grant, Policy, RegistryPattern, TokenPattern, ViaPattern};
 
 use crate::call::{CI, MINE};
@@ -9,7 +10,7 @@ use crate::certificates::RUNNER;
 use crate::proofs::{NODE, NODE_CLAIM};
 
 /// The number of policies.
-pub const POLICIES: usize = 6;
+pub const POLICIES: usize = 7;
 
 /// Returns a policy by its number.
 pub fn policy(number: usize) -> Policy {
@@ -24,15 +25,20 @@ pub fn policy(number: usize) -> Policy {
         2 => Policy::Grants(vec![allow("everything")]),
         3 => Policy::Grants(vec![deny_first(), allow("all")]),
         4 => Policy::Observed(vec![deny_first(), grant("one", vec![user()], vec![account(1)], Effect::Allow)]),
-        _ => {
+        5 => {
             let of = |id, profile: &str| Grant { profile: Some(profile.into()), ..allow(id) };
             Policy::Grants(vec![of("ci", CI), of("mine", MINE)])
+        }
+        // Short-lived credentials for one account.
+        _ => {
+            let short = grant("short", everyone(), vec![account(0)], Effect::Allow);
+            Policy::Grants(vec![Grant { max_lifetime: Lifetime::from_minutes(15), ..short }, allow("all")])
         }
     }
 }
 
 fn grant(id: &str, callers: Vec<CallerPattern>, registries: Vec<RegistryPattern>, effect: Effect) -> Grant {
-    Grant { id: id.into(), callers, registries, profile: None, effect }
+    Grant { id: id.into(), callers, registries, profile: None, effect, max_lifetime: None }
 }
 
 fn account(number: u64) -> RegistryPattern {

@@ -93,7 +93,8 @@ impl FakeAws {
             ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
             ("ECR_BROKER_AWS_CA_BUNDLE", self.ca.to_str().unwrap().to_owned()),
             ("ECR_BROKER_AWS_ECR_ENDPOINT", url.clone()),
-            ("ECR_BROKER_AWS_ECR_PUBLIC_ENDPOINT", url),
+            ("ECR_BROKER_AWS_ECR_PUBLIC_ENDPOINT", url.clone()),
+            ("ECR_BROKER_AWS_SIGNIN_ENDPOINT", url),
         ]
     }
 }
@@ -113,7 +114,9 @@ async fn answer(request: Request<Incoming>, issued: Issued) -> Result<Response<F
     let since_1970 = SystemClock::new().now().wall.duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let expires = (since_1970 + Duration::from_hours(12)).as_secs();
     let data = format!(r#"{{"authorizationToken":"{token}","expiresAt":{expires}.5}}"#);
-    let body = if scope.starts_with("ecr-public/") {
+    let body = if scope.starts_with("signin/") {
+        format!(r#"{{"access_token":"{password}","token_type":"Bearer","expires_in":900}}"#)
+    } else if scope.starts_with("ecr-public/") {
         format!(r#"{{"authorizationData":{data}}}"#)
     } else {
         format!(r#"{{"authorizationData":[{data}]}}"#)
