@@ -52,7 +52,7 @@ impl SwitchOver<'_> {
                 Err(NotRunnable { fix, .. }) => finding.fix(fix),
             };
         }
-        match self.without_fallback(mode, &commands) {
+        match without_fallback(mode, &commands) {
             Some(note) => finding.note(note),
             None => finding,
         }
@@ -97,17 +97,6 @@ impl SwitchOver<'_> {
         format!("canary_percent {percent} ({origin}): this host {part}; it is one from {from} on")
     }
 
-    /// Returns a note about the protocols that the mode does not concern.
-    fn without_fallback(&self, mode: Mode, commands: &[(Protocol, &str)]) -> Option<String> {
-        if mode == Mode::Full {
-            return None;
-        }
-        let without = |protocol: &Protocol| commands.iter().all(|(with, _)| with != protocol);
-        let names: Vec<_> = Protocol::ALL.iter().filter(|one| without(one)).map(ToString::to_string).collect();
-        let mode = format!("mode {mode} does not apply to {}", names.join(" and "));
-        (!names.is_empty()).then(|| format!("{mode}: without a fallback the broker answers"))
-    }
-
     /// Returns a note about the fallback of a protocol.
     fn runnable(&self, protocol: Protocol, command: &str) -> Result<String, NotRunnable> {
         let program = command.split_whitespace().next().unwrap_or_default();
@@ -125,6 +114,17 @@ impl SwitchOver<'_> {
             None => Err(problem("does not exist", correct())),
         }
     }
+}
+
+/// Returns a note about the protocols that the mode does not concern.
+fn without_fallback(mode: Mode, commands: &[(Protocol, &str)]) -> Option<String> {
+    if mode == Mode::Full {
+        return None;
+    }
+    let without = |protocol: &Protocol| commands.iter().all(|(with, _)| with != protocol);
+    let names: Vec<_> = Protocol::ALL.iter().filter(|one| without(one)).map(ToString::to_string).collect();
+    let mode = format!("mode {mode} does not apply to {}", names.join(" and "));
+    (!names.is_empty()).then(|| format!("{mode}: without a fallback the broker answers"))
 }
 
 /// Returns whether a file is a program; `None` if there is no file.
