@@ -13,6 +13,7 @@ use std::time::Duration;
 use ecr_broker::audit::Output;
 use ecr_broker::broker::{Broker, KnownIds, Watch, WatchUpdate};
 use ecr_broker::error::{BrokerError, FailureClass};
+use ecr_broker::metrics::Format;
 use ecr_broker::pb;
 use ecr_broker::pb::watch_registry_credentials_response::Event;
 use ecr_broker::policy::{CallerPattern, Effect, Grant, Policy, RegistryPattern, TokenPattern};
@@ -381,6 +382,10 @@ async fn watch_ends_at_its_age_its_deadline_or_its_token_s_expiry() {
     let status = end(&mut expired).await.unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated);
     assert!(status.message().contains("expired"), "{status}");
+    // A client with the next token watches again, so that is not a denial.
+    let scrape = broker.exposition.encode(Format::Prometheus);
+    let none = "ecr_broker_denials_total{reason=\"token\"} 0";
+    assert!(scrape.lines().any(|line| line == none), "{scrape}");
     assert!(timeout(Duration::from_millis(50), old.message()).await.is_err(), "the watch without a deadline continues");
     pass(HOUR).await;
     assert!(end(&mut old).await.is_ok());

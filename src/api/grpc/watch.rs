@@ -202,10 +202,7 @@ impl WatchStream {
             tokio::select! {
                 // The end comes first: once it is due, no further event is sent, even if many are ready.
                 biased;
-                () = sleep_until(self.end.at) => {
-                    self.ended = true;
-                    return self.end.error.take().map(|error| Err(self.fail(&error)));
-                }
+                () = sleep_until(self.end.at) => return self.finish().map(Err),
                 _ = self.check.tick() => {
                     if let Err(error) = self.revalidate() {
                         return Some(Err(self.fail(&error)));
@@ -266,6 +263,15 @@ impl WatchStream {
     fn refuse(&mut self, error: &BrokerError) -> Status {
         self.ended = true;
         to_status_unlogged(error, &ErrorContext::default(), &self.call)
+    }
+
+    /// Ends a watch at its time. The end of its token denies nothing: each watch that outlives a token ends so.
+    fn finish(&mut self) -> Option<Status> {
+        self.ended = true;
+        let error = self.end.error.take()?;
+        let is_token_end = matches!(error, BrokerError::CallerUnauthenticated { .. });
+        let to_status = if is_token_end { to_status_unlogged } else { to_status };
+        Some(to_status(&error, &ErrorContext::default(), &self.call))
     }
 
     fn fail(&mut self, error: &BrokerError) -> Status {
