@@ -18,7 +18,7 @@ pub(super) struct FailureNotes(BTreeMap<String, (String, Moment)>);
 impl FailureNotes {
     /// Returns whether to print a failure, and remembers it. Request IDs, delays and waits differ each time, and do not count.
     pub(super) fn is_due(&mut self, subject: &str, failure: &Failure, now: Moment) -> bool {
-        let text = format!("{:?} {}", failure.reason, without_wait(&failure.message));
+        let text = format!("{:?} {}", failure.reason, without_times(&failure.message));
         if self.0.get(subject).is_some_and(|(last, at)| *last == text && now.since(*at) < REMINDER) {
             return false;
         }
@@ -35,11 +35,22 @@ impl FailureNotes {
     }
 }
 
-/// Returns a message without the time that the client waited: ` within 3.0 s`.
-fn without_wait(message: &str) -> String {
-    let Some((before, after)) = message.split_once(" within ") else { return message.to_owned() };
-    let rest = after.split_once(" s").map_or(after, |(_, rest)| rest);
-    before.to_owned() + rest
+/// Returns a message without what differs each time: the wait (` within 3.0 s`), and how long ago something was (`1m 2s ago`).
+fn without_times(message: &str) -> String {
+    let message = match message.split_once(" within ") {
+        Some((before, after)) => before.to_owned() + after.split_once(" s").map_or(after, |(_, rest)| rest),
+        None => message.to_owned(),
+    };
+    let Some((before, after)) = message.split_once(" ago") else { return message };
+    let words: Vec<_> = before.split(' ').collect();
+    let kept = words.iter().rposition(|word| !is_duration(word)).map_or(0, |last| last + 1);
+    words.get(..kept).unwrap_or_default().join(" ") + after
+}
+
+/// Returns whether a word is a part of a duration, such as `31s`.
+fn is_duration(word: &str) -> bool {
+    let unit = word.trim_start_matches(|c: char| c.is_ascii_digit());
+    unit.len() < word.len() && unit.chars().all(char::is_alphabetic)
 }
 
 #[cfg(test)]
@@ -65,6 +76,9 @@ mod tests {
         assert!(is_due("a", failure("denied", "6"), 602));
         assert!(is_due("c", failure("no broker answers at unix:/s within 10.0 s: refused", ""), 602));
         assert!(!is_due("c", failure("no broker answers at unix:/s: refused", ""), 603));
+        assert!(is_due("d", failure("the token in T ended 59s ago; raise it", ""), 603));
+        assert!(!is_due("d", failure("the token in T ended 1m 2s ago; raise it", ""), 606));
+        assert!(is_due("d", failure("the token in U ended 1m 5s ago; raise it", ""), 609));
         assert!(notes.end("a") && !notes.end("a"));
         assert!(notes.is_due("a", &failure("denied", "7"), start.after(Duration::from_secs(603))));
     }
