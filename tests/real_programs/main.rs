@@ -10,6 +10,8 @@
 mod cases;
 #[path = "../certificates/mod.rs"]
 mod certificates;
+#[path = "../token_sources/endpoint.rs"]
+mod endpoint;
 #[path = "../program/mod.rs"]
 mod program;
 #[path = "../registry_over_tls/mod.rs"]
@@ -25,6 +27,7 @@ mod aws_api;
 mod docker_cli;
 mod grpc_clients;
 mod haproxy;
+mod jobs;
 mod kubelet;
 mod load_balancing;
 mod network;

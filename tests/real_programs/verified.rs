@@ -12,11 +12,11 @@ use super::registry_over_tls::RegistryOverTls;
 const ACCEPTED: &str = "a-password-that-the-registry-accepts";
 
 /// Debian's docker-registry over TLS, with the user `AWS` and one password.
-fn registry(authority: &Authority, directory: &Path) -> Foreign {
+pub(crate) fn registry(authority: &Authority, directory: &Path, password: &str) -> Foreign {
     let mut params = certificates::leaf(&[certificates::dns("*.dkr.ecr.eu-central-1.amazonaws.com")]);
     params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
     let (certificate, key) = authority.sign(&params).write(directory, "registry");
-    let htpasswd = succeed(Command::new("htpasswd").args(["-Bbn", "AWS", ACCEPTED]));
+    let htpasswd = succeed(Command::new("htpasswd").args(["-Bbn", "AWS", password]));
     fs::write(directory.join("htpasswd"), htpasswd.trim()).unwrap();
     let config = format!(
         "{{version: 0.1, log: {{level: info}}, storage: {{filesystem: {{rootdirectory: {0}/data}}}}, \
@@ -36,7 +36,7 @@ fn registry(authority: &Authority, directory: &Path) -> Foreign {
 fn docker_registry_accepts_and_refuses_new_credentials() {
     let directory = tempfile::tempdir().unwrap();
     let aws = RegistryOverTls::start();
-    let registry = registry(&aws.authority, directory.path());
+    let registry = registry(&aws.authority, directory.path(), ACCEPTED);
     let ca = aws.authority.file.to_str().unwrap();
     let environment = [
         ("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE"),

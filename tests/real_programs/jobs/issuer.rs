@@ -1,0 +1,55 @@
+//! An issuer of job tokens.
+
+use std::sync::{Arc, Mutex};
+
+use crate::cases::{AUDIENCE, ISSUER, SUBJECT, Signer};
+
+/// When a token is issued and when it ends, in seconds from now.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Life {
+    pub(super) issued: i64,
+    pub(super) expires: i64,
+}
+
+/// Signs tokens and keeps them. Clones are the same issuer.
+#[derive(Clone)]
+pub(super) struct Issuer {
+    signer: Arc<Signer>,
+    issued: Arc<Mutex<Vec<String>>>,
+}
+
+impl Issuer {
+    pub(super) fn new() -> Self {
+        Self { signer: Arc::new(Signer::new("k1")), issued: Arc::default() }
+    }
+
+    pub(super) fn jwks(&self) -> String {
+        self.signer.jwks()
+    }
+
+    /// Issues a token to the job.
+    pub(super) fn issue(&self, life: Life) -> String {
+        let token = self.sign(life);
+        self.issued.lock().unwrap().push(token.clone());
+        token
+    }
+
+    /// Returns a token that is not the job's.
+    pub(super) fn sign(&self, life: Life) -> String {
+        let now = i64::try_from(now()).unwrap();
+        let (issued, expires) = (now + life.issued, now + life.expires);
+        let claims =
+            format!(r#"{{"iss":"{ISSUER}","sub":"{SUBJECT}","aud":"{AUDIENCE}","iat":{issued},"exp":{expires}}}"#);
+        self.signer.sign(&self.signer.header(), &claims)
+    }
+
+    /// Returns every token of the job, the first one first.
+    pub(super) fn issued(&self) -> Vec<String> {
+        self.issued.lock().unwrap().clone()
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the broker under test uses the system clock")]
+fn now() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap().as_secs()
+}
