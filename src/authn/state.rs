@@ -52,6 +52,11 @@ impl AuthnState {
         }
     }
 
+    /// Returns the remaining validity of the client certificate, if the connection has one.
+    pub(crate) fn certificate_left(&self) -> Option<Duration> {
+        if let Peer::Certified(certificate) = &self.peer { Some(certificate.time_left()) } else { None }
+    }
+
     /// Returns the remaining validity of the token, if the call carries one.
     pub(crate) fn token_left(&self) -> Option<Duration> {
         self.token.as_ref().map(|(issuers, token)| issuers.time_left(token))

@@ -44,9 +44,10 @@ impl<'a> Dialer<'a> {
         Self { settings, addresses: vec![address.clone()] }
     }
 
-    /// Returns whether a source provides the next token once one has ended.
-    pub(super) fn renews_tokens(&self) -> bool {
-        self.settings.token.is_none() && self.settings.tokens.is_some()
+    /// Returns whether the next connection may have another token or certificate once one has ended.
+    pub(super) fn renews_proof(&self) -> bool {
+        let Settings { token, tokens, tls_identity, has_x509_svid, .. } = self.settings;
+        token.is_none() && (tokens.is_some() || tls_identity.is_some() || *has_x509_svid)
     }
 
     /// Returns the deadline of a call that starts now.

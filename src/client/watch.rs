@@ -90,8 +90,8 @@ impl<'a> Watch<'a> {
             Ok(Some(WatchRegistryCredentialsResponse { index, event: Some(event) })) => self.received(index, event),
             Ok(Some(_)) => WatchEvent::Unknown,
             Ok(None) => self.ended(),
-            // The token ended: the next one opens the watch again.
-            Err(status) if status.code() == Code::Unauthenticated && self.dialer.renews_tokens() => self.ended(),
+            // The token or certificate ended: the next one opens the watch again.
+            Err(status) if status.code() == Code::Unauthenticated && self.dialer.renews_proof() => self.ended(),
             Err(status) => self.failed(Failure::from(status)),
         }
     }

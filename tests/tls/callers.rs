@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ecr_broker::authn::tls::Tls;
+use ecr_broker::metrics::Format;
 use ecr_broker::pb;
 use ecr_broker::pb::registry_credentials_service_client::RegistryCredentialsServiceClient;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, date_time_ymd};
+use tokio::time::{advance, pause, resume};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
@@ -127,6 +129,30 @@ async fn expired_certificate_ends_the_rights_of_its_connection() {
     let error = get(&runner, HOST).await.unwrap_err();
     assert_eq!(error.code(), Code::Unauthenticated);
     assert!(error.message().contains("client certificate has expired since the connection began"), "{error}");
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn watch_ends_with_its_certificate_and_without_a_denial() {
+    let federation = Federation::new();
+    let broker = federation.broker();
+    let mut params = leaf(&[uri(RUNNER)]);
+    params.not_after = date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds(&*broker.clock)) + 10 * MINUTE;
+    let runner = connect(&broker, &federation.a, Some(&federation.a.sign(&params))).await;
+    let watching = pb::WatchRegistryCredentialsRequest { requests: vec![request(HOST)], ..Default::default() };
+    let mut client = RegistryCredentialsServiceClient::new(runner);
+    let mut events = client.watch_registry_credentials(watching).await.unwrap().into_inner();
+    for _ in ["the credential", "the end of the snapshot"] {
+        events.message().await.unwrap().unwrap();
+    }
+    pause();
+    advance(11 * MINUTE).await;
+    resume();
+    let error = events.message().await.unwrap_err();
+    assert_eq!(error.code(), Code::Unauthenticated);
+    assert!(error.message().contains("client certificate has expired since the watch began"), "{error}");
+    let metrics = broker.exposition.encode(Format::Prometheus);
+    assert!(metrics.contains("ecr_broker_denials_total{reason=\"certificate\"} 0\n"), "{metrics}");
     broker.stop().await;
 }
 

@@ -33,6 +33,9 @@ pub(super) type Events = Pin<Box<dyn Stream<Item = Result<pb::WatchRegistryCrede
 /// Interval of the checks of a watch: whether the caller is still authenticated, and which registries its grants name.
 const CHECK_INTERVAL: Duration = Duration::from_mins(1);
 
+const TOKEN_EXPIRED: &str = "the bearer token has expired since the watch began; watch again with a new one";
+const CERTIFICATE_EXPIRED: &str = "the client certificate has expired since the watch began; reconnect with a new one";
+
 /// Memory that one watch takes beside its registries: the stream, its buffers and its task.
 const CALL_BYTES: usize = 12 * 1024;
 /// Memory that each watched registry takes.
@@ -265,12 +268,12 @@ impl WatchStream {
         to_status_unlogged(error, &ErrorContext::default(), &self.call)
     }
 
-    /// Ends a watch at its time. The end of its token denies nothing: each watch that outlives a token ends so.
+    /// Ends a watch at its time. The end of its token or certificate denies nothing: each watch that outlives one ends so.
     fn finish(&mut self) -> Option<Status> {
         self.ended = true;
         let error = self.end.error.take()?;
-        let is_token_end = matches!(error, BrokerError::CallerUnauthenticated { .. });
-        let to_status = if is_token_end { to_status_unlogged } else { to_status };
+        let is_proof_end = matches!(error, BrokerError::CallerUnauthenticated { .. });
+        let to_status = if is_proof_end { to_status_unlogged } else { to_status };
         Some(to_status(&error, &ErrorContext::default(), &self.call))
     }
 
@@ -281,15 +284,18 @@ impl WatchStream {
 }
 
 impl WatchEnd {
-    /// Returns the first of: the client's deadline, the end of its token, and the jittered age of the watch.
+    /// Returns the first of: the client's deadline, the end of its token or certificate, and the jittered age of the watch.
     fn of(call: &Call, age: Duration) -> Self {
         let now = Instant::now();
         let by_age = Self { at: now + jitter::around(age), error: None };
         let by_deadline = call.client_deadline.map(|at| Self { at, error: Some(BrokerError::Deadline) });
-        let expired = "the bearer token has expired since the watch began; watch again with a new one";
-        let token_end = call.authn.token_left().and_then(|left| now.checked_add(left));
-        let by_token = token_end.map(|at| Self { at, error: Some(BrokerError::unauthenticated(expired)) });
-        [by_deadline, by_token].into_iter().flatten().fold(by_age, Self::or_earlier)
+        let of_proof = |left: Option<Duration>, expired| {
+            let at = left.and_then(|left| now.checked_add(left))?;
+            Some(Self { at, error: Some(BrokerError::unauthenticated(expired)) })
+        };
+        let by_token = of_proof(call.authn.token_left(), TOKEN_EXPIRED);
+        let by_certificate = of_proof(call.authn.certificate_left(), CERTIFICATE_EXPIRED);
+        [by_deadline, by_token, by_certificate].into_iter().flatten().fold(by_age, Self::or_earlier)
     }
 
     fn or_earlier(self, other: Self) -> Self {

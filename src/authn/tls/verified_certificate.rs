@@ -1,7 +1,7 @@
 //! Client certificates that a handshake has verified.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use rustls::CertificateError as Unverified;
@@ -77,6 +77,11 @@ impl VerifiedCertificate {
             self.verify_again(&current, now)
         };
         outcome.map(|()| self.caller.clone())
+    }
+
+    /// Returns the time until the first expiry in the chain.
+    pub(crate) fn time_left(&self) -> Duration {
+        self.expiry.duration_since(self.generations.clock().now().wall).unwrap_or_default()
     }
 
     /// Verifies the chain after a reload, or after a root has become valid or expired. The outcome is kept, because checking
