@@ -20,6 +20,8 @@ mod registry_over_tls;
 mod scraped;
 #[path = "../systemd/mod.rs"]
 mod service_manager;
+#[path = "../token_sources/workload_api.rs"]
+mod workload_api;
 
 mod auth_files;
 mod aws;

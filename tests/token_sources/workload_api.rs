@@ -7,12 +7,16 @@ use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt as _, stream};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::UnixListener;
 use tonic::body::Body;
 use tonic::server::{Grpc, NamedService};
 use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 use tower::service_fn;
+
+use crate::certificates::{Authority, Pair};
 
 const JWT: &str = "/SpiffeWorkloadAPI/FetchJWTSVID";
 const X509: &str = "/SpiffeWorkloadAPI/FetchX509SVID";
@@ -62,6 +66,16 @@ pub(crate) struct X509Svid {
     pub(crate) x509_svid_key: Vec<u8>,
     #[prost(bytes = "vec", tag = "4")]
     pub(crate) bundle: Vec<u8>,
+}
+
+impl X509Svid {
+    /// Returns the SVID of a certificate that the authority signed.
+    pub(crate) fn of(id: &str, pair: &Pair, authority: &Authority) -> Self {
+        let der = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap().to_vec();
+        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap().secret_der().to_vec();
+        let (x509_svid, bundle) = (der(&pair.certificate), der(&authority.pem()));
+        Self { spiffe_id: id.to_owned(), x509_svid, x509_svid_key: key, bundle }
+    }
 }
 
 type IssueSvid = Arc<dyn Fn() -> X509Svid + Send + Sync>;

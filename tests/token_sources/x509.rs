@@ -7,10 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ecr_broker::authn::tls::{Settings, Tls};
 use ecr_broker::policy::Policy;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::certificates::{Authority, Pair};
+use crate::certificates::Authority;
 use crate::program::{Ended, program};
 use crate::support::{TestBroker, TestCache};
 use crate::workload_api::{self, X509Svid};
@@ -32,13 +30,6 @@ fn broker(authority: &Authority, directory: &Path) -> TestBroker {
     })
 }
 
-fn svid(id: &str, pair: &Pair, authority: &Authority) -> X509Svid {
-    let der = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap().to_vec();
-    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap().secret_der().to_vec();
-    let (x509_svid, bundle) = (der(&pair.certificate), der(&authority.pem()));
-    X509Svid { spiffe_id: id.to_owned(), x509_svid, x509_svid_key: key, bundle }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn each_connection_has_the_certificate_of_its_moment() {
     let directory = tempfile::tempdir().unwrap();
@@ -47,7 +38,7 @@ async fn each_connection_has_the_certificate_of_its_moment() {
     let (issued, signer) = (AtomicUsize::new(0), Arc::clone(&authority));
     let issue = move || {
         let id = format!("spiffe://a.example/ns/ci/sa/job-{}", issued.fetch_add(1, Ordering::Relaxed));
-        svid(&id, &signer.workload(&id), &signer)
+        X509Svid::of(&id, &signer.workload(&id), &signer)
     };
     workload_api::serve(&directory.path().join("agent"), |_| None, issue);
     let socket = format!("unix://{}/agent", directory.path().display());

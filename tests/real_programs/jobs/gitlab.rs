@@ -28,7 +28,7 @@ fn gitlab_job_pushes_throughout_with_a_token_of_its_length() {
     assert!(ended.status.success(), "{ended:?}");
     let report = site.report();
     report.assert_complete();
-    assert_eq!(site.denials(), 0.0);
+    site.assert_no_denial();
     println!("gitlab: {CLIENTS:?} made {:?} pushes, one token, no denial", CLIENTS.map(|client| report.pushes(client)));
 }
 

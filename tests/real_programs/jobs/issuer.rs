@@ -49,7 +49,8 @@ impl Issuer {
     }
 }
 
+/// Returns the seconds since 1970.
 #[expect(clippy::disallowed_methods, reason = "the broker under test uses the system clock")]
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap().as_secs()
 }

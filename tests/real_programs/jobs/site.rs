@@ -11,10 +11,11 @@ use super::program::{self, Ended, PROGRAM, Server};
 use super::report::Report;
 use crate::PRIVATE;
 use crate::cases::{AUDIENCE, ISSUER, SUBJECT};
+use crate::certificates::RUNNER;
 use crate::other::{Foreign, script, succeed, tools};
 use crate::registry::{COMPARED, make_image};
 use crate::registry_over_tls::RegistryOverTls;
-use crate::scraped::Scraped;
+use crate::scraped::{Sample, Scraped};
 use crate::verified;
 
 const HELPER: &str = env!("CARGO_BIN_EXE_docker-credential-ecr-broker");
@@ -27,7 +28,7 @@ pub(super) struct Site {
     _broker: Server,
     address: String,
     ops: String,
-    aws: RegistryOverTls,
+    pub(super) aws: RegistryOverTls,
     registry: Option<Foreign>,
 }
 
@@ -125,6 +126,11 @@ impl Site {
         command
     }
 
+    /// Returns the broker's address, as a job has it.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Returns what the last job reported.
     pub(super) fn report(&self) -> Report {
         Report::parse(&fs::read_to_string(self.path("report")).unwrap())
@@ -137,35 +143,39 @@ impl Site {
         Ended::of(command.env("ECR_BROKER_TOKEN_FILE", self.path(file)))
     }
 
-    /// Returns the number of requests that the broker denied.
-    pub(super) fn denials(&self) -> f64 {
-        let scraped = Scraped::from(&self.ops);
-        scraped
-            .samples
-            .iter()
-            .filter(|sample| sample.name == "ecr_broker_denials_total")
-            .map(|sample| sample.value)
-            .sum()
+    /// Returns why the broker denied requests.
+    pub(super) fn denials(&self) -> Vec<String> {
+        let is_denial = |sample: &Sample| sample.name == "ecr_broker_denials_total" && sample.value > 0.0;
+        let samples = Scraped::from(&self.ops).samples.into_iter().filter(is_denial);
+        samples.map(|sample| sample.labels["reason"].clone()).collect()
+    }
+
+    /// Asserts that the broker denied nothing.
+    pub(super) fn assert_no_denial(&self) {
+        assert!(self.denials().is_empty(), "{:?}", self.denials());
     }
 
     /// Asserts that the broker denied nothing, and refuses the job's first token now.
     pub(super) fn assert_first_token_ended_without_a_denial(&self) {
-        assert_eq!(self.denials(), 0.0);
+        self.assert_no_denial();
         fs::write(self.path("token"), &self.issuer.issued()[0]).unwrap();
         let refused = self.with_token_file("token", &["get", PRIVATE]);
         assert!(refused.code == 4 && refused.stderr.contains("expired"), "{refused:?}");
-        assert_eq!(self.denials(), 1.0);
+        assert_eq!(self.denials(), ["token"]);
     }
 }
 
 fn broker(place: &Path, aws: &RegistryOverTls) -> (Server, String) {
-    let (certificate, key) = aws.authority.server().write(place, "broker");
+    aws.authority.server().write(place, "broker");
     let text = format!(
-        "aws.region = \"eu-central-1\"\nserver.tls = {{ certificate = {certificate:?}, key = {key:?} }}\n\
-         [[authentication.jwt]]\nname = \"ci\"\nissuer = \"{ISSUER}\"\naudience = \"{AUDIENCE}\"\njwks_file = {:?}\n\
-         [[grants]]\nid = \"jobs\"\ncallers = [{{ jwt = \"ci\", subject = \"{SUBJECT}\" }}]\n\
+        "aws.region = \"eu-central-1\"\n\
+         server.tls = {{ certificate = \"{0}/broker.crt\", key = \"{0}/broker.key\" }}\n\
+         authentication.client_ca = {{ \"a.example\" = \"{1}\" }}\n\
+         [[authentication.jwt]]\nname = \"ci\"\nissuer = \"{ISSUER}\"\naudience = \"{AUDIENCE}\"\njwks_file = \"{0}/jwks.json\"\n\
+         [[grants]]\nid = \"jobs\"\ncallers = [{{ jwt = \"ci\", subject = \"{SUBJECT}\" }}, {{ spiffe = \"{RUNNER}\" }}]\n\
          registries = [{{ accounts = [\"123456789012\"], regions = [\"*\"] }}]\n",
-        place.join("jwks.json")
+        place.display(),
+        aws.authority.file.display()
     );
     let config = place.join("broker.toml");
     fs::write(&config, text).unwrap();
