@@ -1,0 +1,140 @@
+#!/bin/sh
+# Installs a release archive of ecr-broker, or removes what it installed. POSIX sh, because build hosts differ.
+set -eu
+
+usage() {
+    cat <<'END'
+usage: install.sh --from URL_OR_DIRECTORY [--version VERSION] [--prefix DIRECTORY] [--helper-only]
+       install.sh --uninstall [--prefix DIRECTORY]
+  --from URL_OR_DIRECTORY  the release: its archives beside SHA256SUMS
+  --version VERSION        such as 0.1.0 (default: the only one that SHA256SUMS names)
+  --prefix DIRECTORY       default: /usr/local; the systemd unit is installed with it only as root
+  --helper-only            docker's credential helper alone, for hosts without a broker
+  --uninstall              remove the programs, pages and units; the configuration and the user stay
+The archive must have the checksum of SHA256SUMS. Fetch that file from where you trust it.
+END
+}
+
+fail() {
+    printf 'install.sh: %s\n' "$*" >&2
+    exit 1
+}
+
+from='' version='' prefix=/usr/local helper_only=false uninstall=false
+while [ $# -gt 0 ]; do
+    case $1 in
+    --from | --version | --prefix)
+        [ $# -ge 2 ] || { usage >&2; exit 2; }
+        case $1 in --from) from=$2 ;; --version) version=$2 ;; --prefix) prefix=$2 ;; esac
+        shift 2
+        ;;
+    --helper-only) helper_only=true; shift ;;
+    --uninstall) uninstall=true; shift ;;
+    -h | --help) usage; exit ;;
+    *) usage >&2; exit 2 ;;
+    esac
+done
+case $prefix in /*) ;; *) fail "--prefix: $prefix is not an absolute path" ;; esac
+manifest=$prefix/share/ecr-broker/installed
+
+with_systemd() {
+    [ "$(id -u)" = 0 ] && [ -d /run/systemd/system ]
+}
+
+if $uninstall; then
+    [ -r "$manifest" ] || fail "$manifest is missing: install.sh installed nothing below $prefix"
+    if with_systemd && grep -q 'ecr-broker\.service$' "$manifest"; then
+        systemctl --no-reload disable --now ecr-broker.socket ecr-broker.service 2>/dev/null || true
+    fi
+    while read -r file; do
+        rm -f "$file"
+    done <"$manifest"
+    rm -f "$manifest"
+    rmdir "$prefix/share/ecr-broker" 2>/dev/null || true
+    ! with_systemd || systemctl daemon-reload
+    echo "removed; /etc/ecr-broker and the user ecr-broker stay"
+    exit
+fi
+
+[ -n "$from" ] || { usage >&2; exit 2; }
+case $(uname -s) in Linux) system=linux ;; Darwin) system=macos ;; *) fail "no release for $(uname -s)" ;; esac
+case $(uname -m) in
+x86_64 | amd64) arch=amd64 ;;
+aarch64 | arm64) arch=arm64 ;;
+*) fail "no release for $(uname -m)" ;;
+esac
+[ $system = linux ] || helper_only=true
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# fetch NAME: gets a file of the release. Only TLS, or a directory or loopback that the user names.
+fetch() {
+    case $from in
+    https://*) curl --fail --silent --show-error --location --proto '=https' --output "$work/$1" "$from/$1" ;;
+    http://127.0.0.1:* | http://localhost:*) curl --fail --silent --show-error --output "$work/$1" "$from/$1" ;;
+    *://*) fail "--from: $from is neither https nor a directory" ;;
+    *) cp "$from/$1" "$work/$1" ;;
+    esac || fail "cannot fetch $1 from $from"
+}
+
+fetch SHA256SUMS
+name=ecr-broker
+! $helper_only || name=docker-credential-ecr-broker
+archives=$(sed -n "s/^[0-9a-f]\{64\}  \($name-${version:-[0-9][^ ]*}-$system-$arch\.tar\.gz\)\$/\1/p" "$work/SHA256SUMS")
+case $archives in
+'') fail "SHA256SUMS names no $name-${version:-VERSION}-$system-$arch.tar.gz" ;;
+*"
+"*) fail "SHA256SUMS names several versions; choose one with --version" ;;
+esac
+fetch "$archives"
+if command -v sha256sum >/dev/null; then sum=sha256sum; else sum='shasum -a 256'; fi
+(cd "$work" && grep "  $archives\$" SHA256SUMS | $sum -c - >/dev/null) ||
+    fail "$archives does not have the checksum of SHA256SUMS; fetch it again, and do not use it"
+mkdir "$work/content"
+tar -xzf "$work/$archives" -C "$work/content"
+
+: >"$work/installed"
+# put MODE FILE TARGET: installs a file under another name first, so that a running program is replaced at once.
+put() {
+    mkdir -p "$(dirname "$3")"
+    install -m "$1" "$2" "$3.new"
+    mv -f "$3.new" "$3"
+    printf '%s\n' "$3" >>"$work/installed"
+}
+content=$work/content
+for program in "$content"/bin/*; do
+    put 0755 "$program" "$prefix/bin/$(basename "$program")"
+done
+(cd "$content" && find share -type f 2>/dev/null) >"$work/share" || true
+while read -r file; do
+    put 0644 "$content/$file" "$prefix/$file"
+done <"$work/share"
+
+if [ -d "$content/systemd" ] && with_systemd; then
+    for unit in ecr-broker.service ecr-broker.socket; do
+        sed "s|/usr/bin/ecr-broker|$prefix/bin/ecr-broker|g" "$content/systemd/$unit" >"$work/$unit"
+        put 0644 "$work/$unit" "/etc/systemd/system/$unit"
+    done
+    put 0644 "$content/systemd/sysusers.d/ecr-broker.conf" /etc/sysusers.d/ecr-broker.conf
+    # The operator's: it is not replaced.
+    if [ ! -e /etc/ecr-broker/config.toml ]; then
+        mkdir -p /etc/ecr-broker
+        install -m 0644 "$content/systemd/config.toml" /etc/ecr-broker/config.toml
+    fi
+    systemd-sysusers ecr-broker.conf
+    systemctl daemon-reload
+    systemctl try-restart ecr-broker.service
+    next='edit /etc/ecr-broker/config.toml, then: systemctl enable --now ecr-broker'
+fi
+# Files of the last installation that this one no longer has.
+if [ -r "$manifest" ]; then
+    grep -Fvx -f "$work/installed" "$manifest" >"$work/stale" || true
+    while read -r file; do
+        rm -f "$file"
+    done <"$work/stale"
+fi
+mkdir -p "$prefix/share/ecr-broker"
+mv "$work/installed" "$manifest"
+echo "installed $archives below $prefix"
+[ -z "${next-}" ] || echo "next: $next"

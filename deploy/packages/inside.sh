@@ -1,0 +1,123 @@
+#!/bin/bash
+# The steps of `deploy/packages/try`, in the container.
+set -euo pipefail
+
+registry=123456789012.dkr.ecr.eu-central-1.amazonaws.com
+config=/etc/ecr-broker/config.toml
+
+step() {
+    printf '%5.1f s  %s\n' "$(cut -d' ' -f1 /proc/uptime | awk -v "start=$start" '{ print $1 - start }')" "$*"
+}
+arch=$(dpkg --print-architecture)
+deb=$(echo /packages/*_"$arch".deb)
+rpm=$(echo /packages/*."$(uname --machine)".rpm)
+start=$(cut -d' ' -f1 /proc/uptime)
+
+fail() {
+    printf 'failed: %s\n' "$*"
+    systemctl status --no-pager --full ecr-broker || true
+    exit 1
+}
+
+# A simulated AWS of the package's own program, as another service.
+with_simulated_aws() {
+    install -m 0755 /usr/bin/ecr-broker /packages/simulated-aws
+    systemd-run --quiet --unit=simulated-aws --service-type=exec /packages/simulated-aws simulate-aws --listen 127.0.0.1:4599
+    install -m 0600 /dev/stdin /etc/ecr-broker/environment <<<$'AWS_ENDPOINT_URL=http://127.0.0.1:4599\nAWS_ACCESS_KEY_ID=x\nAWS_SECRET_ACCESS_KEY=x'
+    for _ in {1..100}; do
+        ! (: </dev/tcp/127.0.0.1/4599) 2>/dev/null || return 0
+        sleep 0.1
+    done
+    fail 'the simulated AWS does not listen'
+}
+
+complete() {
+    local file
+    for file in /usr/bin/{ecr-broker,docker-credential-ecr-broker} /usr/lib/systemd/system/ecr-broker.{service,socket} "$config" \
+        /usr/share/man/man1/ecr-broker{,-serve,-config-check}.1.gz /usr/share/zsh/vendor-completions/_ecr-broker \
+        /usr/share/{bash-completion/completions/ecr-broker,fish/vendor_completions.d/ecr-broker.fish} /usr/share/doc/ecr-broker/copyright; do
+        [[ -r $file ]] || fail "$file was not installed"
+    done
+    getent passwd ecr-broker >/dev/null || fail 'the user ecr-broker is missing'
+    getent group ecr-broker >/dev/null || fail 'the group ecr-broker is missing'
+    [[ $(systemctl is-enabled ecr-broker) == disabled ]] || fail 'the installation enabled the service'
+    [[ $(systemctl is-active ecr-broker) == inactive ]] || fail 'the installation started the service'
+}
+
+# password: the password that the broker gives docker's helper, as a caller of the group gets it.
+password() {
+    setpriv --reuid=daemon --regid=daemon --groups="$(getent group ecr-broker | cut -d: -f3)" \
+        docker-credential-ecr-broker get <<<"$registry" | sed -n 's/.*"Secret":"\([^"]*\)".*/\1/p'
+}
+
+serves() {
+    local got
+    got=$(ecr-broker get "$registry") || fail "get: exit code $?"
+    grep -q '^username *AWS$' <<<"$got" || fail "get printed: $got"
+    [[ -n $(password) ]] || fail "docker's helper got no password"
+}
+
+# upgrades COMMAND…: a running broker becomes the new one, and keeps credentials and the operator's configuration.
+upgrades() {
+    local before pid
+    printf '\n# edited by the operator\n' >>"$config"
+    before=$(password)
+    pid=$(systemctl show --value --property=MainPID ecr-broker)
+    "$@"
+    [[ $(systemctl is-active ecr-broker) == active ]] || fail 'the broker does not run after the upgrade'
+    [[ $(systemctl show --value --property=MainPID ecr-broker) != "$pid" ]] || fail 'the old broker runs on after the upgrade'
+    [[ $(password) == "$before" ]] || fail 'the credential was lost in the upgrade'
+    grep -q '^# edited by the operator' "$config" || fail 'the upgrade replaced the configuration'
+}
+
+# gone: the programs, unit, pages and the service are away.
+gone() {
+    local left
+    left=$(find /usr /etc/systemd -name '*ecr-broker*' -not -type d -not -name 'ecr-broker.conf' | head -n 3)
+    [[ -z $left ]] || fail "left after the removal: $left"
+    [[ $(systemctl show --value --property=LoadState ecr-broker) == not-found ]] || fail 'the unit is left after the removal'
+    ! readlink /proc/[0-9]*/exe | grep -q '^/usr/bin/ecr-broker' || fail 'the broker runs after the removal'
+}
+
+export DEBIAN_FRONTEND=noninteractive
+apt-get install -q -y --no-install-recommends "$deb" >/packages/apt.log 2>&1 || fail "apt-get install: $(</packages/apt.log)"
+complete
+step "deb: installed $(ecr-broker --version)"
+with_simulated_aws
+systemctl enable --quiet --now ecr-broker || fail 'systemctl enable --now'
+serves
+step 'deb: service started, credentials for get and docker'
+upgrades apt-get install -q -y --reinstall "$deb" >/packages/apt.log 2>&1 || fail "upgrade: $(</packages/apt.log)"
+step 'deb: upgraded while it runs'
+apt-get remove -q -y ecr-broker >/packages/apt.log 2>&1 || fail "apt-get remove: $(</packages/apt.log)"
+gone
+[[ -e $config ]] || fail 'the removal took the configuration'
+apt-get purge -q -y ecr-broker >/packages/apt.log 2>&1 || fail "apt-get purge: $(</packages/apt.log)"
+[[ ! -e $config ]] || fail 'the purge left the configuration'
+[[ -e /etc/ecr-broker/environment ]] || fail "the purge took the operator's file"
+step 'deb: removed and purged'
+
+# Debian's rpm knows none of Debian's packages, so their names cannot be looked up.
+rpm --install --nodeps "$rpm" 2>/packages/rpm.log || fail "rpm --install: $(</packages/rpm.log)"
+complete
+systemctl start ecr-broker || fail 'systemctl start'
+serves
+step 'rpm: installed, service started, credentials for get and docker'
+upgrades rpm --upgrade --force --nodeps "$rpm" 2>/packages/rpm.log || fail "rpm --upgrade: $(</packages/rpm.log)"
+step 'rpm: upgraded while it runs'
+rpm --erase ecr-broker 2>/packages/rpm.log || fail "rpm --erase: $(</packages/rpm.log)"
+gone
+[[ -e $config.rpmsave ]] || fail "the removal took the operator's configuration"
+step 'rpm: removed'
+
+/packages/install.sh --from /packages >/packages/install.log 2>&1 || fail "install.sh: $(</packages/install.log)"
+systemctl enable --quiet --now ecr-broker || fail 'systemctl enable --now'
+serves
+step 'archive: installed, service started, credentials for get and docker'
+upgrades /packages/install.sh --from /packages >/packages/install.log 2>&1 || fail "install.sh again: $(</packages/install.log)"
+step 'archive: upgraded while it runs'
+/packages/install.sh --uninstall >/packages/install.log 2>&1 || fail "install.sh --uninstall: $(</packages/install.log)"
+gone
+[[ -e $config ]] || fail 'the removal took the configuration'
+step 'archive: removed'
+touch /packages/passed

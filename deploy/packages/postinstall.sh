@@ -1,0 +1,17 @@
+#!/bin/sh
+# After the installation and each upgrade, for dpkg ("configure", the version before) and rpm (the number of installed versions).
+set -e
+
+# Callers join the group; without systemd the administrator makes the user.
+if command -v systemd-sysusers >/dev/null; then
+    systemd-sysusers ecr-broker.conf
+fi
+[ -d /run/systemd/system ] || exit 0
+systemctl daemon-reload
+
+case "$1" in
+configure) before=$2 ;;
+*) [ "$1" -gt 1 ] && before=$1 || before='' ;;
+esac
+# A running broker becomes the new one: calls in flight finish first, and its cached credentials stay.
+[ -z "$before" ] || systemctl try-restart ecr-broker.service
