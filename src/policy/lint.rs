@@ -62,6 +62,7 @@ pub fn lint(policy: &Policy, profiles: &[Profile], accepted: &AcceptedIdentities
             misspelt_region(grant),
             several_partitions(grant),
             evaded_deny(grant, grants),
+            evaded_limit(grant, grants),
             without_effect(grant, index, grants),
         ];
         let finding = |problem| Finding { grant: Some(grant.id.clone()), problem };
@@ -250,8 +251,7 @@ fn evaded_deny(grant: &Grant, grants: &[Grant]) -> Option<String> {
 }
 
 fn overlap(one: &Grant, other: &Grant) -> bool {
-    let touch = |one: &RegistryPattern, two: &RegistryPattern| one.contains(two) || two.contains(one);
-    one.registries.iter().any(|one| other.registries.iter().any(|two| touch(one, two)))
+    one.registries.iter().any(|one| other.registries.iter().any(|two| one.intersects(two)))
 }
 
 /// Returns how a caller that `deny` names can come in as one that `allow` names.
@@ -272,6 +272,20 @@ fn detour(deny: &Grant, allow: &Grant) -> Option<&'static str> {
     let with = has(allow, is_token) && (has(deny, is_user) || has(deny, is_loopback));
     let without = has(deny, is_token) && has(allow, is_user);
     with.then_some("with a token").or_else(|| without.then_some("without a token"))
+}
+
+/// A token opens every account that its identity may use, so that one of another grant has the rights of the limited one for longer.
+fn evaded_limit(grant: &Grant, grants: &[Grant]) -> Option<String> {
+    let limit = grant.max_lifetime?;
+    let lasts_longer = |other: &&Grant| other.max_lifetime.is_none_or(|of_other| of_other > limit);
+    let is_same = |other: &&Grant| other.effect == Effect::Allow && other.profile == grant.profile;
+    let touch = |one: &CallerPattern, two: &CallerPattern| one.contains(two) || two.contains(one);
+    let shares = |other: &&Grant| grant.callers.iter().any(|one| other.callers.iter().any(|two| touch(one, two)));
+    let other = grants.iter().filter(is_same).filter(lasts_longer).find(shares)?;
+    Some(format!(
+        "its callers also get tokens of the same profile for longer, by grant {:?}; name another profile in one of them",
+        other.id
+    ))
 }
 
 /// Another grant makes this one redundant, or denies all that it allows.

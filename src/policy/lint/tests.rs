@@ -284,3 +284,21 @@ fn lint_finds_brokers_without_roots_and_pods_of_any_node() {
     });
     assert_findings(cases.collect());
 }
+
+#[test]
+fn lint_finds_a_limit_that_its_callers_evade_by_another_grant() {
+    let limited = |profile: &str| Grant {
+        max_lifetime: crate::credential::Lifetime::from_minutes(15),
+        profile: Some(profile.into()),
+        ..grant("limited", user(), private("111111111111", "eu-west-1"), Effect::Allow)
+    };
+    let other = |caller| grant("other", caller, private("222222222222", "eu-west-1"), Effect::Allow);
+    let shorter = Grant { max_lifetime: crate::credential::Lifetime::from_minutes(10), ..other(user()) };
+    assert_findings(vec![
+        (vec![limited("default"), other(user())], Some(("limited", "for longer, by grant \"other\""))),
+        (vec![limited("pull"), other(user())], None),
+        (vec![limited("default"), other(CallerPattern::Uid(7))], None),
+        (vec![limited("default"), shorter], Some(("other", "for longer, by grant \"limited\""))),
+        (vec![limited("default")], None),
+    ]);
+}

@@ -79,6 +79,21 @@ impl RegistryPattern {
         }
     }
 
+    /// Returns whether a registry exists that both patterns cover.
+    #[must_use]
+    pub fn intersects(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Public, Self::Public) => true,
+            (Self::Private { accounts, regions }, Self::Private { accounts: others, regions: other_regions }) => {
+                // Of two patterns with an open end that both match something, one has the other.
+                let touch = |one: &LabelPattern, two: &LabelPattern| one.contains(two) || two.contains(one);
+                let region = |one: &LabelPattern| other_regions.iter().any(|two| touch(one, two));
+                accounts.intersects(others) && regions.iter().any(region)
+            }
+            (Self::Public, Self::Private { .. }) | (Self::Private { .. }, Self::Public) => false,
+        }
+    }
+
     /// Returns the accounts; `None`: all, or ECR Public.
     pub(in crate::policy) fn accounts(&self) -> Option<&[AccountId]> {
         match self {
@@ -130,6 +145,13 @@ impl Accounts {
         match self {
             Self::Any => true,
             Self::Of(accounts) => account.is_some_and(|account| accounts.contains(&account)),
+        }
+    }
+
+    fn intersects(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any, _) | (_, Self::Any) => true,
+            (Self::Of(accounts), Self::Of(others)) => others.iter().any(|account| accounts.contains(account)),
         }
     }
 

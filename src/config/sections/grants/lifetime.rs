@@ -9,6 +9,8 @@ use crate::policy::{Effect, RegistryPattern};
 use crate::source::broker;
 
 const KEY: &str = "max_lifetime";
+/// Number of safety margins that the shortest limit has.
+pub(in crate::config) const LIFETIME_MARGINS: u32 = 2;
 
 /// Settings on which `max_lifetime` depends.
 #[derive(Debug, Clone, Copy, Default)]
@@ -58,7 +60,7 @@ impl Lifetimes<'_> {
     fn problems(self, subject: &Subject<'_>, lifetime: Lifetime) -> impl Iterator<Item = String> {
         let disabled = (!self.are_enabled)
             .then(|| "is experimental; add experimental = [\"bearer-tokens\"] above every section".to_owned());
-        let is_short = lifetime.duration() < self.safety_margin.saturating_mul(2);
+        let is_short = lifetime.duration() < self.safety_margin.saturating_mul(LIFETIME_MARGINS);
         let margin = humantime::format_duration(self.safety_margin);
         let short =
             is_short.then(|| format!("is below twice cache.safety_margin, {margin}; raise it, or lower the margin"));
@@ -73,8 +75,7 @@ impl Lifetimes<'_> {
 
 /// Returns whether a parent serves registries that a grant names by its profile.
 fn serves(parent: &broker::Settings, subject: &Subject<'_>) -> bool {
-    let overlap = |own: &RegistryPattern, other: &RegistryPattern| own.contains(other) || other.contains(own);
-    let touches = |own: &RegistryPattern| subject.registries.iter().any(|other| overlap(own, other));
+    let touches = |own: &RegistryPattern| subject.registries.iter().any(|other| own.intersects(other));
     subject.profile.is_some_and(|profile| parent.profiles.contains(profile)) && parent.registries.iter().any(touches)
 }
 
@@ -109,6 +110,8 @@ mod tests {
         let enabled = "experimental = [\"bearer-tokens\"]";
         let margin = format!("{enabled}\n[cache]\nsafety_margin = \"8m\"");
         let everywhere = "{ accounts = [\"*\"], regions = [\"*\"] }";
+        // Neither has all of the other.
+        let across = "{ accounts = [\"123456789012\", \"210987654321\"], regions = [\"us-east-1\", \"eu-west-*\"] }";
         let public = format!("{REGISTRIES}, {{ public = true }}");
         for (before, registries, rest, hint) in [
             ("", REGISTRIES, "max_lifetime = \"15m\"", "add experimental = [\"bearer-tokens\"]"),
@@ -121,6 +124,7 @@ mod tests {
             (&margin, REGISTRIES, "max_lifetime = \"15m\"", "is below twice cache.safety_margin, 8m"),
             (&parent, REGISTRIES, "max_lifetime = \"15m\"", "the parent \"central\" serves these registries"),
             (&parent, everywhere, "max_lifetime = \"15m\"", "the parent \"central\" serves these registries"),
+            (&parent, across, "max_lifetime = \"15m\"", "the parent \"central\" serves these registries"),
         ] {
             let problems = problems(&text(before, registries, rest));
             assert!(problems.len() == 1 && problems[0].contains(hint), "{hint}: {problems:?}");
