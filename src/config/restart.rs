@@ -3,8 +3,11 @@
 //! Settings of sections and whole lists wait for the restart, and the rest of their file takes effect: see `restart_settings`. A change
 //! that the running broker cannot follow is refused: the file that has it keeps its last contents.
 
+use std::time::Duration;
+
 use super::diagnostic::Diagnostic;
 use super::model::Config;
+use super::sections::grants::LIFETIME_MARGINS;
 use crate::credential::ProfileName;
 use crate::policy::{Effect, Grant};
 use crate::profile::Profile;
@@ -22,6 +25,8 @@ pub struct StartFacts {
     has_issuers: bool,
     /// Whether new credentials may be tried at their registries.
     verifies: bool,
+    /// `cache.safety_margin`.
+    safety_margin: Duration,
 }
 
 /// The running broker, as far as it limits what it can be reloaded to.
@@ -55,6 +60,7 @@ impl StartFacts {
             needs_aws: config.needs_aws(),
             has_issuers: !config.server.issuers.is_empty(),
             verifies: !config.aws.verified_keys().is_empty(),
+            safety_margin: config.cache.safety_margin,
         }
     }
 
@@ -98,7 +104,7 @@ impl<'a> Running<'a> {
                 format!("grant {:?}: its profile belongs to a new parent; restart the broker to apply it", grant.id);
             Refusal::new([("grant", grant.id.clone())], place, &problem)
         });
-        let found = opened.into_iter().chain(observed).chain(grants);
+        let found = opened.into_iter().chain(observed).chain(grants).chain(self.short_lived(new, file));
         found.chain(self.refused_profiles(active, new)).chain(self.refused_issuers(active, new)).collect()
     }
 
@@ -108,6 +114,20 @@ impl<'a> Running<'a> {
         let beyond =
             allows.filter(|grant| grant.profile.as_ref().is_some_and(|profile| !self.start.knows(profile, new)));
         beyond.filter(|grant| !active.policy.grants().contains(grant))
+    }
+
+    /// Refuses limits that the safety margin of the running broker does not permit: each of their credentials would end too soon.
+    fn short_lived<'b>(&'b self, new: &'b Config, file: &'b str) -> impl Iterator<Item = Refusal> + 'b {
+        let least = self.start.safety_margin.saturating_mul(LIFETIME_MARGINS);
+        let is_short = move |grant: &&Grant| grant.max_lifetime.is_some_and(|limit| limit.duration() < least);
+        new.policy.grants().iter().filter(is_short).map(move |grant| {
+            let place = new.grant_files.get(&grant.id).map_or(file, String::as_str);
+            let problem = format!(
+                "grant {:?}: max_lifetime is below twice the cache.safety_margin that the broker started with; restart it",
+                grant.id
+            );
+            Refusal::new([("grant", grant.id.clone())], place, &problem)
+        })
     }
 
     fn refused_profiles(&self, active: &Config, new: &Config) -> Option<Refusal> {
@@ -142,5 +162,27 @@ impl Refusal {
 
     fn of_setting(name: &str, place: &str, problem: &str) -> Self {
         Self::new([("setting", name.to_owned())], place, problem)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::load;
+
+    const LIMITED: &str = "experimental = [\"bearer-tokens\"]\n[cache]\nsafety_margin = \"5m\"\n[[grants]]\nid = \"ci\"\n\
+                           callers = [{ uid = 1 }]\nregistries = [{ accounts = [\"123456789012\"], regions = [\"eu-west-1\"] }]\n";
+
+    #[test]
+    fn limit_below_twice_the_margin_of_the_start_is_refused() {
+        let started = load("experimental = [\"bearer-tokens\"]\n[cache]\nsafety_margin = \"6m\"\n").unwrap();
+        let facts = StartFacts::of(&started);
+        for (limit, refused) in [("11m", true), ("12m", false)] {
+            let new = load(&format!("{LIMITED}max_lifetime = \"{limit}\"\n")).unwrap();
+            let refusals = Running::started_with(&started, &facts).refusals(&started, &new, "main.toml");
+            let subjects: Vec<_> = refusals.into_iter().flat_map(|refusal| refusal.subjects).collect();
+            let expected = refused.then(|| ("grant", "ci".to_owned())).into_iter().collect::<Vec<_>>();
+            assert_eq!(subjects, expected, "{limit}");
+        }
     }
 }

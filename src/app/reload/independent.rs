@@ -82,6 +82,11 @@ fn effect(problem: &Diagnostic) -> Effect {
     if problem.problem.starts_with("grant ") { Effect::GrantLeftOut } else { Effect::SettingLeftOut }
 }
 
+/// Returns whether a problem would leave out a grant for its limit: a wider grant could then give its callers credentials without one.
+fn lifts_a_limit(problem: &Diagnostic) -> bool {
+    problem.problem.starts_with("grant ") && problem.problem.contains(": max_lifetime: ")
+}
+
 struct Trial<'a, C> {
     sources: &'a Sources,
     disk: &'a Disk,
@@ -116,7 +121,8 @@ impl<C: Fn(&Config, &Config, &Files) -> Vec<Diagnostic>> Trial<'_, C> {
         state
     }
 
-    /// Fails with new problems other than those of included files. The file `with` may have none either.
+    /// Fails with new problems other than those of included files. The file `with` may have none either. A grant of an included file
+    /// whose limit the change makes invalid counts as the change's problem.
     fn try_main(&self, before: &State, files: Files, with: Option<&Path>) -> Result<State, Vec<Diagnostic>> {
         let next = self.load(files);
         let with = with.map(|path| path.display().to_string());
@@ -124,7 +130,7 @@ impl<C: Fn(&Config, &Config, &Files) -> Vec<Diagnostic>> Trial<'_, C> {
             !next.files.includes(&problem.place) || with.as_ref().is_some_and(|with| *with == problem.place)
         };
         let mut problems = new_problems(before, &next);
-        problems.retain(is_at_fault);
+        problems.retain(|problem| is_at_fault(problem) || lifts_a_limit(problem));
         problems.extend((self.check)(&next.config, &before.config, &next.files));
         if problems.is_empty() { Ok(next) } else { Err(problems) }
     }

@@ -103,7 +103,7 @@ fn every_changed_setting_is_reported_with_its_need_of_a_restart() {
         let [config, of_new] = [&of_old, &new].map(|sources| Config::load_valid_parts(sources).0);
         let found = diff((&of_old, &config), (&new, &of_new));
         let [change] = &found[..] else { panic!("{}: {found:?}", setting.name()) };
-        let is_reloaded = ["cache.keep_warm", "policy.mode"].contains(&setting.name().as_str());
+        let is_reloaded = ["cache.keep_warm", "experimental", "policy.mode"].contains(&setting.name().as_str());
         assert_eq!((change.name.clone(), change.needs_restart), (setting.name(), !is_reloaded));
         let expected: Vec<_> = (!is_reloaded).then(|| setting.name()).into_iter().collect();
         assert_eq!(restart_settings(&of_old, &new), expected);

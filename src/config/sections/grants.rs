@@ -27,7 +27,7 @@ pub(in crate::config) const GRANTS: List = List {
     keys: &["id", "callers", "registries", "profile", "effect", "operator", "max_lifetime"],
 };
 
-pub(in crate::config) use self::lifetime::Lifetimes;
+pub(in crate::config) use self::lifetime::{LIFETIME_MARGINS, Lifetimes};
 
 /// Grants, and the file of each by its ID.
 pub(in crate::config) type Grants = (Policy, BTreeMap<String, String>);

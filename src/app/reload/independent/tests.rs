@@ -234,6 +234,21 @@ fn included_file_that_makes_the_main_file_invalid_is_at_fault() {
 }
 
 /// A profile and a grant of a file, both beyond the limits that the main file now gives it.
+/// Without the limited grant its callers would get the credentials of the wider one, which have no limit.
+#[test]
+fn main_file_cannot_lift_the_limit_of_an_included_grant() {
+    let limited = format!("{}max_lifetime = \"15m\"\n", grant("limited", "default"));
+    let main = |before: &str| format!("{before}{INCLUDE}{}", grant("wide", "default"));
+    let enabled = main("experimental = [\"bearer-tokens\"]\n");
+    let mut folder = Folder::new(&[("main.toml", &enabled), ("a.toml", &limited), ("b.toml", "")]);
+    for lifting in [main(""), format!("{enabled}[cache]\nsafety_margin = \"10m\"\n")] {
+        folder.write("main.toml", &lifting);
+        assert_eq!(folder.combine(), found(&["wide", "limited"], &["main.toml"]), "{lifting}");
+    }
+    folder.write("main.toml", &format!("{enabled}[cache]\nsafety_margin = \"6m\"\n"));
+    assert_eq!(folder.combine(), found(&["wide", "limited"], &[]));
+}
+
 #[test]
 fn problems_of_grants_and_of_other_settings_have_separate_effects() {
     let profile = "[[profiles]]\nname = \"b\"\nrole_chain = [\"arn:aws:iam::111111111111:role/b\"]\n";
