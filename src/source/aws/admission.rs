@@ -1,6 +1,6 @@
 //! Admission control of the calls to AWS: a bulkhead for each region, a fair queue, pacing, and a retry budget.
 //!
-//! Each service has its own limit of calls in flight in each region. A slow or dead region thus does not delay the others (P7). The
+//! ECR, with AWS Sign-In, and ECR Public have separate limits of calls in flight in each region. A slow or dead region thus does not delay the others (P7). The
 //! limit adapts: it grows while AWS admits the calls, so that a burst of cold keys is served in seconds, and AWS's throttling halves
 //! it. While AWS throttles a region, the broker also paces its calls so that AWS admits most of them. AWS limits rates, and with
 //! short calls even one call in flight can exceed a rate. A call that cannot start soon fails at once, with a retry delay.

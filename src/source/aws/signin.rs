@@ -6,7 +6,7 @@
 
 use std::error::Error;
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_config::SdkConfig;
 use aws_runtime::auth::SigV4OperationSigningConfig;
@@ -40,6 +40,7 @@ use super::http::ResponseLimit;
 use crate::clock::Clock;
 use crate::credential::{Credential, SourceName, USERNAME};
 use crate::error::{AwsRefusal, FailureClass, Stage, UpstreamError};
+use crate::moment::Moment;
 use crate::registry::{Partition, PrivateRegistry};
 
 mod answer;
@@ -65,8 +66,7 @@ pub(super) async fn fetch(
     let region = registry.region().as_str();
     let url = url(sdk, endpoint, registry)?;
     let context = CallContext { clock, region, sts_region: sdk.region().map(AsRef::as_ref) };
-    // The token's time begins at AWS, before its answer arrives.
-    let asked = clock.now().wall;
+    let asked = clock.now();
     let answer = operation(sdk, &url, region).invoke(lifetime).await;
     let Answer { token, request_id } = answer.map_err(|error| explained(upstream_error(&error, context)))?;
     record_request_id(request_id.as_deref());
@@ -74,9 +74,17 @@ pub(super) async fn fetch(
     if expires_in > lifetime {
         return Err(invalid_response("the token lasts longer than requested"));
     }
-    let credential = Credential::new(SourceName::Aws, USERNAME, &secret, asked, asked + expires_in, clock.now());
+    let received = clock.now();
+    let issued = issued(asked, received);
+    let credential = Credential::new(SourceName::Aws, USERNAME, &secret, issued, issued + expires_in, received);
     let credential = credential.map_err(|error| invalid_response(&error.to_string()))?;
     Ok(credential.for_account(registry.account()).with_upstream_request_id(request_id))
+}
+
+/// Returns the earliest time at which the token may have been issued. Its life begins at AWS, before the answer arrives. The wall clock
+/// may be set back meanwhile, and the other stands still while the machine sleeps: the longer time counts.
+fn issued(asked: Moment, received: Moment) -> SystemTime {
+    received.before(received.since(asked)).wall
 }
 
 /// Returns the URL of the service; makes no call where the service is not.
@@ -214,6 +222,18 @@ impl ProvideErrorMetadata for SigninError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn life_of_a_token_begins_before_the_answer_whatever_the_clocks_do() {
+        let hours = |hours| Duration::from_hours(hours);
+        let start = Moment { wall: SystemTime::UNIX_EPOCH + hours(1_000), steady: hours(10) };
+        let second = Duration::from_secs(1);
+        assert_eq!(issued(start, start.after(second)), start.wall);
+        let set_back = Moment { wall: start.wall - hours(6), steady: start.steady + second };
+        assert_eq!(issued(start, set_back), set_back.wall - second);
+        let slept = Moment { wall: start.wall + hours(6), steady: start.steady + second };
+        assert_eq!(issued(start, slept), start.wall);
+    }
 
     #[test]
     fn host_follows_the_partition() {
