@@ -15,7 +15,8 @@ const RUNWAY_HELP: &str = "First expiry of a cached credential, in Unix time";
 #[derive(Debug, Clone, Copy)]
 struct OfRegion {
     count: u64,
-    first_expiry: SystemTime,
+    /// Without those of grants with a limit: their expiry tells nothing of an outage. `None`: all are such.
+    first_expiry: Option<SystemTime>,
 }
 
 /// Account, region and profile, as labels.
@@ -29,7 +30,9 @@ pub(super) fn expose(registry: &mut Registry, shared: Arc<Shared>, max_keys: usi
         let label = |region| [("region", region)];
         let counts = regions.iter().map(|(region, it)| (label(*region), it.count));
         scrape.gauges("ecr_broker_cache_entries", "Cached credentials", counts)?;
-        let of_regions = regions.iter().map(|(region, it)| (vec![("region", (*region).to_owned())], it.first_expiry));
+        let of_region =
+            |(region, it): (&&'static str, &OfRegion)| Some((vec![("region", (*region).to_owned())], it.first_expiry?));
+        let of_regions = regions.iter().filter_map(of_region);
         let of_keys = first_to_expire(&shared, max_keys).into_iter().map(|(labels, expiry)| (labels.to_vec(), expiry));
         let runway = of_regions.chain(of_keys).map(|(labels, expiry)| (labels, unix_seconds(expiry)));
         scrape.gauges(RUNWAY, RUNWAY_HELP, runway)
@@ -39,11 +42,11 @@ pub(super) fn expose(registry: &mut Registry, shared: Arc<Shared>, max_keys: usi
 fn by_region(shared: &Shared) -> BTreeMap<&'static str, OfRegion> {
     let mut regions = BTreeMap::new();
     for (key, entry) in shared.store.iter() {
-        let expires = entry.credential.expires();
         let region = regions.entry(region_label(key.registry.region()));
-        let it: &mut OfRegion = region.or_insert(OfRegion { count: 0, first_expiry: expires });
+        let it: &mut OfRegion = region.or_insert(OfRegion { count: 0, first_expiry: None });
         it.count += 1;
-        it.first_expiry = it.first_expiry.min(expires);
+        let expires = key.lifetime.is_none().then(|| entry.credential.expires());
+        it.first_expiry = it.first_expiry.into_iter().chain(expires).min();
     }
     regions
 }
@@ -54,7 +57,8 @@ fn first_to_expire(shared: &Shared, max_keys: usize) -> Vec<(KeyLabels, SystemTi
     if max_keys == 0 {
         return Vec::new();
     }
-    let mut keys: Vec<_> = shared.store.iter().map(|(key, entry)| (entry.credential.expires(), key)).collect();
+    let long_lived = shared.store.iter().filter(|(key, _)| key.lifetime.is_none());
+    let mut keys: Vec<_> = long_lived.map(|(key, entry)| (entry.credential.expires(), key)).collect();
     keys.sort_by_key(|(expires, _)| *expires);
     let mut seen = BTreeSet::new();
     let labelled = keys.into_iter().map(|(expires, key)| (labels_of(&key), expires));
