@@ -79,10 +79,11 @@ fn with(verdict: Verdict, outcomes: &[Outcome]) -> Vec<&str> {
 async fn promises_that_hold_are_proven_and_the_sandbox_is_removed() {
     let (outcomes, cleanup, controls) = outcomes(Vec::new(), all()).await;
     let endpoints = ["endpoint-plain", "endpoint-fips", "endpoint-dual-stack", "endpoint-fips-dual-stack"];
-    let proven = [&endpoints[..], &["narrowed-push", "session-end", "revocation", "bearer-token"]].concat();
+    let proven =
+        [&endpoints[..], &["narrowed-push", "session-end", "revocation", "bearer-token", "bearer-narrowed"]].concat();
     assert_eq!(with(Verdict::Proven, &outcomes), proven, "{outcomes:#?}");
     assert_eq!(with(Verdict::Manual, &outcomes).len(), 4);
-    assert_eq!((cleanup.removed.len(), cleanup.left.len()), (4, 0));
+    assert_eq!((cleanup.removed.len(), cleanup.left.len()), (5, 0));
     assert!(controls.repositories().is_empty());
     let steps = outcomes.iter().flat_map(|one| &one.steps);
     assert!(steps.filter(|step| step.request_id.is_some()).count() > 15);
@@ -91,7 +92,7 @@ async fn promises_that_hold_are_proven_and_the_sandbox_is_removed() {
 #[tokio::test]
 async fn promises_that_do_not_hold_are_refuted_one_by_one() {
     for (answer, refuted) in [
-        (Answer::PolicyIgnored, vec!["narrowed-push"]),
+        (Answer::PolicyIgnored, vec!["narrowed-push", "bearer-narrowed"]),
         (Answer::TokenEndsWithSession, vec!["session-end"]),
         (Answer::RevocationIgnored, vec!["revocation"]),
         (Answer::NoFips, vec!["endpoint-fips", "endpoint-fips-dual-stack"]),
@@ -107,7 +108,8 @@ async fn promises_that_do_not_hold_are_refuted_one_by_one() {
 #[tokio::test]
 async fn run_without_a_sandbox_creates_nothing() {
     let (outcomes, cleanup, _) = outcomes(Vec::new(), Request { sandbox: false, ..all() }).await;
-    assert_eq!(with(Verdict::Skipped, &outcomes), ["narrowed-push", "session-end", "revocation", "bearer-token"]);
+    let skipped = ["narrowed-push", "session-end", "revocation", "bearer-token", "bearer-narrowed"];
+    assert_eq!(with(Verdict::Skipped, &outcomes), skipped);
     assert_eq!(cleanup, Cleanup::default());
 }
 
@@ -140,7 +142,7 @@ async fn stopped_run_removes_its_sandbox() {
 #[tokio::test]
 async fn bearer_token_that_aws_does_not_make_proves_nothing() {
     let (outcomes, _, _) = outcomes(vec![Answer::NoBearer], all()).await;
-    assert_eq!(with(Verdict::Skipped, &outcomes), ["bearer-token"], "{outcomes:#?}");
+    assert_eq!(with(Verdict::Skipped, &outcomes), ["bearer-token", "bearer-narrowed"], "{outcomes:#?}");
     let bearer = outcomes.iter().find(|one| one.check == "bearer-token").unwrap();
     assert_eq!(bearer.steps.last().unwrap().answer, "ValidationException");
 }
@@ -224,20 +226,20 @@ async fn program_prints_each_answer_of_a_switch_as_json() {
     let endpoints = ["endpoint-plain", "endpoint-fips", "endpoint-dual-stack", "endpoint-fips-dual-stack"];
     for (answers, refuted, code) in [
         (vec![], &[][..], 0),
-        (vec![Answer::PolicyIgnored], &["narrowed-push"][..], 1),
+        (vec![Answer::PolicyIgnored], &["narrowed-push", "bearer-narrowed"][..], 1),
         (vec![Answer::NoFips], &["endpoint-fips", "endpoint-fips-dual-stack"][..], 1),
     ] {
         let (controls, url) = simulate(answers).await;
         let ended = ended(command(&url, &SANDBOX)).await;
         let objects = objects(&ended);
         assert_eq!((ended.code, checks(&objects, "refuted")), (code, refuted.to_vec()), "{ended:?}");
-        let all = endpoints.into_iter().chain(["narrowed-push", "revocation", "bearer-token"]);
+        let all = endpoints.into_iter().chain(["narrowed-push", "revocation", "bearer-token", "bearer-narrowed"]);
         let proven: Vec<_> = all.filter(|check| !refuted.contains(check)).collect();
         assert_eq!(checks(&objects, "proven"), proven, "{ended:?}");
         assert_eq!(checks(&objects, "skipped"), ["session-end"]);
         let (cleanup, outcomes) = objects.split_last().unwrap();
         assert!(outcomes.iter().all(|outcome| outcome["proves"].is_string() && outcome["reason"].is_string()));
-        assert_eq!((cleanup["removed"].as_array().unwrap().len(), &cleanup["left"]), (3, &serde_json::json!([])));
+        assert_eq!((cleanup["removed"].as_array().unwrap().len(), &cleanup["left"]), (4, &serde_json::json!([])));
         assert!(controls.repositories().is_empty());
     }
 }

@@ -9,7 +9,7 @@ use super::kit::{End, Kit, Steps, code};
 use super::manual;
 use super::report::{Outcome, Verdict};
 use super::sandbox::{PREFIX, SESSION};
-use crate::credential::{Credential, ProfileName};
+use crate::credential::{Credential, CredentialKey, Lifetime, ProfileName, Revision};
 use crate::profile::{Access, Profile};
 use crate::registry::{EndpointVariant, PrivateRegistry, Registry};
 use crate::source::aws::account::Session;
@@ -24,6 +24,7 @@ const POLICY_PAUSES: u32 = 12;
 /// Status of a registry that lets the caller look for an image that does not exist.
 const PULL_ALLOWED: u16 = 404;
 const PUSH_ALLOWED: u16 = 202;
+const UNAUTHENTICATED: u16 = 401;
 const DENIED: u16 = 403;
 
 const KINDS: [(&str, EndpointVariant); 4] = [
@@ -42,6 +43,7 @@ pub(super) async fn run(kit: &Kit, emit: &mut impl FnMut(&Outcome) -> anyhow::Re
     emit(&session_end(kit).await.unwrap_or_else(|end| end))?;
     emit(&revocation(kit).await.unwrap_or_else(|end| end))?;
     emit(&bearer_token(kit).await.unwrap_or_else(|end| end))?;
+    emit(&narrowed_bearer(kit).await.unwrap_or_else(|end| end))?;
     manual::all(kit.aws.region()).iter().try_for_each(emit)
 }
 
@@ -70,7 +72,7 @@ async fn narrowed_push(kit: &Kit) -> Result<End, End> {
     if place.push(kit, &mut steps, &token).await? != PUSH_ALLOWED {
         return Err(steps.end(Verdict::Skipped, "the role may not push, so that a refusal proves nothing"));
     }
-    let narrow = kit.aws.assume(role, narrowed(&place), SESSION).await;
+    let narrow = kit.aws.assume(role, narrowed(&place, None), SESSION).await;
     let narrow = steps.call("assume the role with a session policy for pulls", narrow)?;
     let token = place.token(kit, &mut steps, &narrow).await?;
     if place.pull(kit, &mut steps, &token).await? != PULL_ALLOWED {
@@ -146,21 +148,43 @@ async fn bearer_token(kit: &Kit) -> Result<End, End> {
     }
     let token = kit.aws.short_lived_token(None, (&place.registry, BEARER)).await;
     let token = steps.token("request a bearer token of 300 s", token)?;
-    let status = place.pull(kit, &mut steps, &token).await?;
-    if status != PULL_ALLOWED {
-        return Err(steps.end(Verdict::Refuted, "the registry refuses the bearer token"));
+    match place.pull(kit, &mut steps, &token).await? {
+        PULL_ALLOWED => {}
+        UNAUTHENTICATED | DENIED => return Err(steps.end(Verdict::Refuted, "the registry refuses the bearer token")),
+        _ => return Err(steps.end(Verdict::Skipped, "the registry neither takes nor refuses the bearer token")),
     }
     if !kit.request.session_end {
         return Ok(steps.end(Verdict::Proven, "the registry takes the bearer token (its end: --session-end)"));
     }
     (kit.pause)(BEARER + AFTER_END).await;
-    let status = place.pull(kit, &mut steps, &token).await?;
-    Ok(verdict(
-        &mut steps,
-        status != PULL_ALLOWED,
-        "the registry takes the bearer token until its end",
-        "the registry takes the bearer token after its end",
-    ))
+    Ok(match place.pull(kit, &mut steps, &token).await? {
+        UNAUTHENTICATED | DENIED => steps.end(Verdict::Proven, "the registry takes the bearer token until its end"),
+        PULL_ALLOWED => steps.end(Verdict::Refuted, "the registry takes the bearer token after its end"),
+        _ => steps.end(Verdict::Skipped, "the registry neither takes nor refuses the bearer token after its end"),
+    })
+}
+
+async fn narrowed_bearer(kit: &Kit) -> Result<End, End> {
+    let mut steps =
+        Steps::new("bearer-narrowed", "a profile's session policy narrows its bearer tokens (docs/authorization.md)");
+    let role = role(kit, &mut steps)?;
+    let place = Place::new(kit, &mut steps).await?;
+    let wide = kit.aws.assume(role, None, SESSION).await;
+    let wide = steps.call("assume the role", wide)?;
+    let token = place.bearer_token(kit, &mut steps, &wide).await?;
+    if place.push(kit, &mut steps, &token).await? != PUSH_ALLOWED {
+        return Err(
+            steps.end(Verdict::Skipped, "the role's bearer token may not push, so that a refusal proves nothing")
+        );
+    }
+    let narrow = kit.aws.assume(role, narrowed(&place, Lifetime::new(Lifetime::LEAST)), SESSION).await;
+    let narrow = steps.call("assume the role with a session policy for pulls by bearer tokens", narrow)?;
+    let token = place.bearer_token(kit, &mut steps, &narrow).await?;
+    if place.pull(kit, &mut steps, &token).await? != PULL_ALLOWED {
+        return Err(steps.end(Verdict::Skipped, "the narrowed token may not pull, so that a refusal proves nothing"));
+    }
+    let status = place.push(kit, &mut steps, &token).await?;
+    Ok(verdict(&mut steps, status == DENIED, "the narrowed token pulls and cannot push", "the narrowed token pushes"))
 }
 
 /// A repository at its registry.
@@ -184,6 +208,11 @@ impl Place {
         steps.token("request a token by the session", token)
     }
 
+    async fn bearer_token(&self, kit: &Kit, steps: &mut Steps, session: &Session) -> Result<Credential, End> {
+        let token = kit.aws.short_lived_token(Some(session), (&self.registry, BEARER)).await;
+        steps.token("request a bearer token of 300 s by the session", token)
+    }
+
     async fn pull(&self, kit: &Kit, steps: &mut Steps, token: &Credential) -> Result<u16, End> {
         let path = format!("/v2/{}/manifests/none", self.repository);
         kit.ask(steps, (&self.host, "ask for an image that does not exist"), (Method::GET, &path), token).await
@@ -202,11 +231,13 @@ fn role<'a>(kit: &'a Kit, steps: &mut Steps) -> Result<&'a str, End> {
         .ok_or_else(|| steps.end(Verdict::Skipped, "needs --role: a role that may pull and push"))
 }
 
-fn narrowed(place: &Place) -> Option<String> {
+/// Returns the session policy of a profile for pulls, of a session for tokens of a lifetime.
+fn narrowed(place: &Place, lifetime: Option<Lifetime>) -> Option<String> {
     let pattern = format!("{PREFIX}*").parse().ok()?;
     let name = ProfileName::default_profile();
-    let profile = Profile { access: Access::Pull, repositories: vec![pattern], ..Profile::of_parent(name) };
-    profile.session_policy(&Registry::Private(place.registry.clone()))
+    let profile = Profile { access: Access::Pull, repositories: vec![pattern], ..Profile::of_parent(name.clone()) };
+    let (registry, revision) = (Registry::Private(place.registry.clone()), Revision::default());
+    profile.session_policy_of(&CredentialKey { registry, profile: name, revision, caller: None, lifetime })
 }
 
 /// Returns the repository policy that denies pulls to every session from before the next second.

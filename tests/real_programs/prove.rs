@@ -11,7 +11,7 @@ const SECRET: &str = "secret-key-of-the-operator-0123456789abcd";
 const ROLE: &str = "arn:aws:iam::123456789012:role/sandbox";
 /// moto's token, and its password alone.
 const TOKENS: [&str; 2] = ["auth-token", "YXV0aC10b2tlb"];
-const CHECKED: [&str; 8] = [
+const CHECKED: [&str; 9] = [
     "endpoint-plain",
     "endpoint-fips",
     "endpoint-dual-stack",
@@ -20,6 +20,7 @@ const CHECKED: [&str; 8] = [
     "session-end",
     "revocation",
     "bearer-token",
+    "bearer-narrowed",
 ];
 
 fn prove(moto: &Foreign, arguments: &[&str]) -> Ended {
@@ -57,7 +58,7 @@ fn steps(outcome: &Value) -> Vec<(&str, &str)> {
 fn prove_skips_what_moto_cannot_show_and_leaves_nothing_there() {
     let moto = moto();
     assert_eq!(repositories(&moto), serde_json::json!([]));
-    for (arguments, sandboxed) in [(&[][..], 0), (&["--account-sandbox", "--role", ROLE][..], 3)] {
+    for (arguments, sandboxed) in [(&[][..], 0), (&["--account-sandbox", "--role", ROLE][..], 4)] {
         let ended = prove(&moto, &[arguments, &["-o", "json"]].concat());
         let objects: Vec<Value> = ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let (cleanup, outcomes) = objects.split_last().unwrap();
@@ -92,6 +93,6 @@ fn prove_skips_what_moto_cannot_show_and_leaves_nothing_there() {
     for check in CHECKED {
         assert!(text.contains(&format!("\nskipped {check:<16}")) || text.starts_with(&format!("skipped {check:<16}")));
     }
-    assert!(text.ends_with("3 repositories removed, 0 left\n"), "{text}");
+    assert!(text.ends_with("4 repositories removed, 0 left\n"), "{text}");
     assert_eq!(repositories(&moto), serde_json::json!([]));
 }
