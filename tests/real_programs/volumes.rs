@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use super::PRIVATE;
 use super::other::{run, text};
-use super::program::{Server, copy_to};
+use super::program::{PROGRAM, Server, copy_to, simulated_broker};
 
 /// The broker's user and group in its image.
 const BROKER: &str = "65532";
@@ -254,4 +254,17 @@ fn credentials_of_a_systemd_unit_and_projected_tokens_are_read() {
         let checked = run(&mut pod.broker(&mount, "credentials/unit", &arguments));
         assert!(checked.status.success(), "{directory} {mode}: {}", text(&checked.stderr));
     }
+}
+
+#[test]
+#[ignore = "needs root and unshare"]
+fn exec_avoids_a_tmp_volume_that_every_user_can_write() {
+    let broker = simulated_broker(&[], &[]);
+    let mut command = Command::new("unshare");
+    let script = "mount -t tmpfs -o mode=0777 none /tmp && exec \"$@\"";
+    command.args(["--mount", "--", "sh", "-c", script, "sh", PROGRAM, "exec", "--address", &broker.address, PRIVATE]);
+    command.args(["--", "sh", "-c", "echo \"$DOCKER_CONFIG\""]).env_clear().env("PATH", "/usr/bin:/bin");
+    let output = run(&mut command);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).starts_with("/dev/shm/ecr-broker-exec-"), "{}", text(&output.stdout));
 }

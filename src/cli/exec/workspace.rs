@@ -20,8 +20,9 @@ const OTHERS_WRITE: u32 = 0o022;
 const STICKY: u32 = 0o1000;
 const NO_RUNTIME: &str = "--static needs a directory in memory; set XDG_RUNTIME_DIR to one that only you can write";
 const NO_TEMPORARY: &str = "no directory for temporary files; set TMPDIR to one that only you can write";
-/// Directory of temporary files without `$TMPDIR`.
-const TEMPORARY: &str = "/tmp";
+/// Directories of temporary files without `$TMPDIR`. In pods, `/tmp` is often an `emptyDir` volume, in which every user can replace
+/// what others have made; `/dev/shm` is not.
+const TEMPORARY: [&str; 2] = ["/tmp", "/dev/shm"];
 
 /// A private directory that is removed on drop.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ pub(super) struct Workspace(PathBuf);
 impl Workspace {
     /// Creates the directory in `$XDG_RUNTIME_DIR`, which is in memory. Only a workspace without secrets may be elsewhere.
     pub(super) fn create(for_secrets: bool) -> anyhow::Result<Self> {
-        let elsewhere = || environment::path("TMPDIR").into_iter().chain([PathBuf::from(TEMPORARY)]);
+        let elsewhere = || environment::path("TMPDIR").into_iter().chain(TEMPORARY.map(PathBuf::from));
         let mut parents = environment::path("XDG_RUNTIME_DIR").into_iter().chain(elsewhere().filter(|_| !for_secrets));
         let parent =
             parents.find(|parent| is_safe(parent)).context(if for_secrets { NO_RUNTIME } else { NO_TEMPORARY })?;
