@@ -127,7 +127,7 @@ fn without_fallback(mode: Mode, commands: &[(Protocol, &str)]) -> Option<String>
     (!names.is_empty()).then(|| format!("{mode}: without a fallback the broker answers"))
 }
 
-/// Returns whether a file is a program; `None` if there is no file.
+/// Returns whether a file is a program; `None` if the file does not exist.
 fn is_executable(file: &Path) -> Option<bool> {
     let metadata = std::fs::metadata(file).ok().filter(std::fs::Metadata::is_file)?;
     Some(metadata.permissions().mode() & 0o111 != 0)
