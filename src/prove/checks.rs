@@ -39,11 +39,11 @@ pub(super) async fn run(kit: &Kit, emit: &mut impl FnMut(&Outcome) -> anyhow::Re
     for (name, variant) in KINDS {
         emit(&endpoint(kit, name, variant).await.unwrap_or_else(|end| end))?;
     }
-    emit(&narrowed_push(kit).await.unwrap_or_else(|end| end))?;
+    emit(&narrowed_push(kit, TokenKind::Ecr).await.unwrap_or_else(|end| end))?;
     emit(&session_end(kit).await.unwrap_or_else(|end| end))?;
     emit(&revocation(kit).await.unwrap_or_else(|end| end))?;
     emit(&bearer_token(kit).await.unwrap_or_else(|end| end))?;
-    emit(&narrowed_bearer(kit).await.unwrap_or_else(|end| end))?;
+    emit(&narrowed_push(kit, TokenKind::Bearer).await.unwrap_or_else(|end| end))?;
     manual::all(kit.aws.region()).iter().try_for_each(emit)
 }
 
@@ -61,20 +61,25 @@ async fn endpoint(kit: &Kit, name: &str, variant: EndpointVariant) -> Result<End
     Ok(verdict(&mut steps, status == 200, "the host takes the token", "the host refuses the token"))
 }
 
-async fn narrowed_push(kit: &Kit) -> Result<End, End> {
-    let mut steps =
-        Steps::new("narrowed-push", "a profile's session policy narrows its tokens (docs/authorization.md)");
+async fn narrowed_push(kit: &Kit, kind: TokenKind) -> Result<End, End> {
+    let (check, proves) = match kind {
+        TokenKind::Ecr => ("narrowed-push", "a profile's session policy narrows its tokens (docs/authorization.md)"),
+        TokenKind::Bearer => {
+            ("bearer-narrowed", "a profile's session policy narrows its bearer tokens (docs/authorization.md)")
+        }
+    };
+    let mut steps = Steps::new(check, proves);
     let role = role(kit, &mut steps)?;
     let place = Place::new(kit, &mut steps).await?;
     let wide = kit.aws.assume(role, None, SESSION).await;
     let wide = steps.call("assume the role", wide)?;
-    let token = place.token(kit, &mut steps, &wide).await?;
+    let token = place.token(kit, &mut steps, (&wide, kind)).await?;
     if place.push(kit, &mut steps, &token).await? != PUSH_ALLOWED {
         return Err(steps.end(Verdict::Skipped, "the role may not push, so that a refusal proves nothing"));
     }
-    let narrow = kit.aws.assume(role, narrowed(&place, None), SESSION).await;
+    let narrow = kit.aws.assume(role, narrowed(&place, kind), SESSION).await;
     let narrow = steps.call("assume the role with a session policy for pulls", narrow)?;
-    let token = place.token(kit, &mut steps, &narrow).await?;
+    let token = place.token(kit, &mut steps, (&narrow, kind)).await?;
     if place.pull(kit, &mut steps, &token).await? != PULL_ALLOWED {
         return Err(steps.end(Verdict::Skipped, "the narrowed token may not pull, so that a refusal proves nothing"));
     }
@@ -91,7 +96,7 @@ async fn session_end(kit: &Kit) -> Result<End, End> {
     let place = Place::new(kit, &mut steps).await?;
     let session = kit.aws.assume(role, None, SESSION).await;
     let session = steps.call("assume the role for 900 s", session)?;
-    let token = place.token(kit, &mut steps, &session).await?;
+    let token = place.token(kit, &mut steps, (&session, TokenKind::Ecr)).await?;
     if place.pull(kit, &mut steps, &token).await? != PULL_ALLOWED {
         return Err(steps.end(Verdict::Skipped, "the role may not pull, so that a refusal proves nothing"));
     }
@@ -120,7 +125,7 @@ async fn revocation(kit: &Kit) -> Result<End, End> {
     let place = Place::new(kit, &mut steps).await?;
     let session = kit.aws.assume(role, None, SESSION).await;
     let session = steps.call("assume the role", session)?;
-    let token = place.token(kit, &mut steps, &session).await?;
+    let token = place.token(kit, &mut steps, (&session, TokenKind::Ecr)).await?;
     if place.pull(kit, &mut steps, &token).await? != PULL_ALLOWED {
         return Err(steps.end(Verdict::Skipped, "the role may not pull, so that a refusal proves nothing"));
     }
@@ -164,27 +169,13 @@ async fn bearer_token(kit: &Kit) -> Result<End, End> {
     })
 }
 
-async fn narrowed_bearer(kit: &Kit) -> Result<End, End> {
-    let mut steps =
-        Steps::new("bearer-narrowed", "a profile's session policy narrows its bearer tokens (docs/authorization.md)");
-    let role = role(kit, &mut steps)?;
-    let place = Place::new(kit, &mut steps).await?;
-    let wide = kit.aws.assume(role, None, SESSION).await;
-    let wide = steps.call("assume the role", wide)?;
-    let token = place.bearer_token(kit, &mut steps, &wide).await?;
-    if place.push(kit, &mut steps, &token).await? != PUSH_ALLOWED {
-        return Err(
-            steps.end(Verdict::Skipped, "the role's bearer token may not push, so that a refusal proves nothing")
-        );
-    }
-    let narrow = kit.aws.assume(role, narrowed(&place, Lifetime::new(Lifetime::LEAST)), SESSION).await;
-    let narrow = steps.call("assume the role with a session policy for pulls by bearer tokens", narrow)?;
-    let token = place.bearer_token(kit, &mut steps, &narrow).await?;
-    if place.pull(kit, &mut steps, &token).await? != PULL_ALLOWED {
-        return Err(steps.end(Verdict::Skipped, "the narrowed token may not pull, so that a refusal proves nothing"));
-    }
-    let status = place.push(kit, &mut steps, &token).await?;
-    Ok(verdict(&mut steps, status == DENIED, "the narrowed token pulls and cannot push", "the narrowed token pushes"))
+/// Which service makes the tokens of a check.
+#[derive(Debug, Clone, Copy)]
+enum TokenKind {
+    /// `GetAuthorizationToken` of ECR.
+    Ecr,
+    /// `CreateBearerToken` of AWS Sign-In.
+    Bearer,
 }
 
 /// A repository at its registry.
@@ -203,14 +194,22 @@ impl Place {
         Ok(Self { host: registry.host(account), registry, repository })
     }
 
-    async fn token(&self, kit: &Kit, steps: &mut Steps, session: &Session) -> Result<Credential, End> {
-        let token = kit.aws.token(Some(session), &self.registry).await;
-        steps.token("request a token by the session", token)
-    }
-
-    async fn bearer_token(&self, kit: &Kit, steps: &mut Steps, session: &Session) -> Result<Credential, End> {
-        let token = kit.aws.short_lived_token(Some(session), (&self.registry, BEARER)).await;
-        steps.token("request a bearer token of 300 s by the session", token)
+    async fn token(
+        &self,
+        kit: &Kit,
+        steps: &mut Steps,
+        (session, kind): (&Session, TokenKind),
+    ) -> Result<Credential, End> {
+        match kind {
+            TokenKind::Ecr => {
+                let token = kit.aws.token(Some(session), &self.registry).await;
+                steps.token("request a token by the session", token)
+            }
+            TokenKind::Bearer => {
+                let token = kit.aws.short_lived_token(Some(session), (&self.registry, BEARER)).await;
+                steps.token("request a bearer token of 300 s by the session", token)
+            }
+        }
     }
 
     async fn pull(&self, kit: &Kit, steps: &mut Steps, token: &Credential) -> Result<u16, End> {
@@ -231,11 +230,12 @@ fn role<'a>(kit: &'a Kit, steps: &mut Steps) -> Result<&'a str, End> {
         .ok_or_else(|| steps.end(Verdict::Skipped, "needs --role: a role that may pull and push"))
 }
 
-/// Returns the session policy of a profile for pulls, of a session for tokens of a lifetime.
-fn narrowed(place: &Place, lifetime: Option<Lifetime>) -> Option<String> {
+/// Returns the session policy of a profile for pulls.
+fn narrowed(place: &Place, kind: TokenKind) -> Option<String> {
     let pattern = format!("{PREFIX}*").parse().ok()?;
     let name = ProfileName::default_profile();
     let profile = Profile { access: Access::Pull, repositories: vec![pattern], ..Profile::of_parent(name.clone()) };
+    let lifetime = if matches!(kind, TokenKind::Bearer) { Lifetime::new(Lifetime::LEAST) } else { None };
     let (registry, revision) = (Registry::Private(place.registry.clone()), Revision::default());
     profile.session_policy_of(&CredentialKey { registry, profile: name, revision, caller: None, lifetime })
 }
