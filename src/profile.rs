@@ -32,7 +32,7 @@ use self::session_policy::Scope;
 use crate::caller::{Caller, ClaimNames, Principal, SessionIdentity};
 use crate::credential::{CredentialKey, ProfileName};
 use crate::packed_size;
-use crate::registry::{Partition, Region, Registry};
+use crate::registry::{Partition, Region};
 
 /// A configured way to mint credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,27 +100,23 @@ impl Profile {
         session_policy::is_narrow(self.permissions())
     }
 
-    /// Returns the policy that narrows the last role's session to a registry; `None` if the profile narrows nothing.
+    /// Returns the policy that narrows the last role's session for a credential; `None` if the profile narrows nothing. A session for
+    /// short-lived tokens may request those and no others.
     ///
     /// A registry without an account is the one of the last role's account, and so are the public repositories that it may change.
     #[must_use]
-    pub fn session_policy(&self, registry: &Registry) -> Option<String> {
-        self.policy(registry, false)
-    }
-
-    /// Returns the same for a credential: a session for short-lived tokens may request those and no others.
-    #[must_use]
     pub fn session_policy_of(&self, key: &CredentialKey) -> Option<String> {
-        self.policy(&key.registry, key.lifetime.is_some())
-    }
-
-    fn policy(&self, registry: &Registry, short_lived: bool) -> Option<String> {
+        let registry = &key.registry;
         let last = self.role_chain.last().and_then(|last| last.role.account());
         let region = registry.region();
         // ECR Public belongs to the commercial partition.
         let partition = region.map_or(Partition::Aws, Region::partition);
-        let scope =
-            Scope { partition, region: region.map(Region::as_str), account: registry.account().or(last), short_lived };
+        let scope = Scope {
+            partition,
+            region: region.map(Region::as_str),
+            account: registry.account().or(last),
+            short_lived: key.lifetime.is_some(),
+        };
         session_policy::build(self.permissions(), scope)
     }
 

@@ -23,9 +23,13 @@ fn profile(access: Access, repositories: &[&str], extra: ExtraPermissions) -> Pr
     }
 }
 
+fn key(registry: Registry) -> CredentialKey {
+    CredentialKey { registry, profile: "ci".into(), revision: Revision::default(), caller: None, lifetime: None }
+}
+
 /// Returns the statements after the first, which requests the token: each its actions and resources.
 fn statements(profile: &Profile, registry: &Registry) -> Vec<(Value, Value)> {
-    let policy: Value = serde_json::from_str(&profile.session_policy(registry).unwrap()).unwrap();
+    let policy: Value = serde_json::from_str(&profile.session_policy_of(&key(registry.clone())).unwrap()).unwrap();
     assert_eq!(policy["Version"], "2012-10-17");
     let statements = policy["Statement"].as_array().unwrap();
     assert_eq!(statements[0]["Resource"], json!(["*"]));
@@ -43,7 +47,7 @@ fn session_policy_allows_what_the_access_needs_and_nothing_else() {
     let of = |access, repositories: &[&str]| {
         statements(&profile(access, repositories, ExtraPermissions::default()), &registry)
     };
-    assert_eq!(profile(Access::Full, &[], ExtraPermissions::default()).session_policy(&registry), None);
+    assert_eq!(profile(Access::Full, &[], ExtraPermissions::default()).session_policy_of(&key(registry.clone())), None);
     let both = ["team-a/*", "base/debian"];
     assert_eq!(of(Access::Pull, &both), [(json!(PULL), arns(&both))]);
     assert_eq!(of(Access::Push, &[]), [(json!([&PULL[..], &PUSH].concat()), arns(&["*"]))]);
@@ -54,18 +58,11 @@ fn session_policy_allows_what_the_access_needs_and_nothing_else() {
 fn session_for_short_lived_tokens_may_request_no_others() {
     let profile = profile(Access::Pull, &["team-a/*"], ExtraPermissions::default());
     let registry: Registry = HOST.parse().unwrap();
-    let key = CredentialKey {
-        registry: registry.clone(),
-        profile: profile.name.clone(),
-        revision: Revision::default(),
-        caller: None,
-        lifetime: Lifetime::from_minutes(15),
-    };
-    let general = profile.session_policy(&registry).unwrap();
-    let short_lived = profile.session_policy_of(&key).unwrap();
+    let general = key(registry);
+    let short_lived = CredentialKey { lifetime: Lifetime::from_minutes(15), ..general.clone() };
+    let [general, short_lived] = [general, short_lived].map(|key| profile.session_policy_of(&key).unwrap());
     assert_eq!(short_lived, general.replace("ecr:GetAuthorizationToken", "signin:CreateBearerToken"));
     assert_ne!(short_lived, general);
-    assert_eq!(profile.session_policy_of(&CredentialKey { lifetime: None, ..key }), Some(general));
 }
 
 #[test]
