@@ -32,12 +32,12 @@ use ecr_broker::audit::Output;
 use ecr_broker::cache::{CredentialCache, Lookup};
 use ecr_broker::caller::Principal;
 use ecr_broker::clock::SystemClock;
-use ecr_broker::credential::CredentialKey;
+use ecr_broker::credential::{CredentialKey, Lifetime};
 use ecr_broker::error::FailureClass;
 use ecr_broker::limits::LimitHits;
 use ecr_broker::metrics::{self, Exposition, Format};
 use ecr_broker::pb;
-use ecr_broker::policy::{CallerPattern, Effect, Grant, Policy, RegistryPattern};
+use ecr_broker::policy::{Accounts, CallerPattern, Effect, Grant, Policy, RegistryPattern};
 use ecr_broker::simulator::{self, Controls, Simulator};
 use futures_util::future::join_all;
 use program::{Server, run, signal};
@@ -205,6 +205,32 @@ async fn cached_credentials_are_exposed_by_region_and_by_key() {
         let expected: &[&str] = if max_exposed_keys == 0 { &[] } else { &["eu-west-1", "us-east-1"] };
         assert!(soonest.iter().eq(expected), "those that expire first: {soonest:?}");
     }
+}
+
+/// Their expiry is near by design: the alert of a short runway would never end.
+#[tokio::test]
+async fn runway_is_without_credentials_of_limited_lifetimes() {
+    let cache = TestCache::with(ecr_broker::cache::Settings { max_exposed_keys: 9, ..cache_settings() });
+    let Policy::Grants(grants) = only_public() else { panic!("a policy of grants") };
+    let grant = |id: &str, region: &str, minutes: Option<u16>| Grant {
+        id: id.into(),
+        registries: vec![RegistryPattern::Private { accounts: Accounts::Any, regions: vec![region.parse().unwrap()] }],
+        max_lifetime: minutes.and_then(Lifetime::from_minutes),
+        ..grants[0].clone()
+    };
+    let policy = Policy::Grants(vec![grant("short", "eu-west-1", Some(15)), grant("long", "*", None)]);
+    let broker = TestBroker::start_on(cache, policy, None, |_| {});
+    let mut client = broker.client().await;
+    for region in ["eu-west-1", "us-east-1"] {
+        get(&mut client, &format!("{:012}.dkr.ecr.{region}.amazonaws.com", 7)).await.unwrap();
+    }
+    let scraped = scrape(&broker);
+    for region in ["eu-west-1", "us-east-1"] {
+        assert_eq!(count(scraped.value("ecr_broker_cache_entries", &[("region", region)])), 1, "{region}");
+    }
+    let runway = scraped.samples.iter().filter(|sample| sample.name == RUNWAY);
+    let regions: BTreeSet<_> = runway.map(|sample| sample.labels["region"].as_str()).collect();
+    assert_eq!(regions, BTreeSet::from(["us-east-1"]));
 }
 
 #[tokio::test]
