@@ -1,6 +1,6 @@
 //! The OpenTelemetry Collector and Jaeger: metrics that a collector exposes are those of a scrape, and spans are found by a query.
 //!
-//! They take minutes to build: `tests/clients/otel.sh` does, and CI runs it beside the tests that need neither.
+//! They take minutes to build: `tests/clients/otel.sh` does. CI runs it beside the tests that need neither, and without Jaeger.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::other::{run, succeed, text, tool};
-use super::program::{SERVE_SIMULATED, Server, program};
+use super::program::{SERVE_SIMULATED, Server, program, skipped};
 use super::scraped::Scraped;
 
 fn free_port() -> u16 {
@@ -108,9 +108,12 @@ fn otelcol_exposes_the_pushed_metrics_as_a_scrape_has_them() {
 }
 
 #[test]
-#[ignore = "needs Jaeger, which tests/clients/otel.sh builds"]
+#[ignore = "needs Jaeger, which tests/clients/otel.sh --jaeger builds"]
 fn jaeger_finds_the_spans_of_grpc_and_of_the_aws_api() {
     let jaeger = tool("bin/jaeger");
+    if !Path::new(jaeger.get_program()).exists() {
+        return skipped("Jaeger is missing; build it with tests/clients/otel.sh --jaeger");
+    }
     let directory = tempfile::tempdir().unwrap();
     let (otlp, query, grpc_query) = (free_port(), free_port(), free_port());
     let config = format!(
