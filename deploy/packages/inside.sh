@@ -33,7 +33,7 @@ with_simulated_aws() {
 
 complete() {
     local file
-    for file in /usr/bin/{ecr-broker,docker-credential-ecr-broker} /usr/lib/systemd/system/ecr-broker.{service,socket} "$config" \
+    for file in /usr/bin/{ecr-broker,docker-credential-ecr-broker} /usr/lib/systemd/system/ecr-broker.{service,socket} "$config" /etc/logrotate.d/ecr-broker \
         /usr/share/man/man1/ecr-broker{,-serve,-config-check}.1.gz /usr/share/zsh/vendor-completions/_ecr-broker \
         /usr/share/{bash-completion/completions/ecr-broker,fish/vendor_completions.d/ecr-broker.fish} /usr/share/doc/ecr-broker/copyright; do
         [[ -r $file ]] || fail "$file was not installed"
