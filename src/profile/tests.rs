@@ -119,9 +119,13 @@ fn trust_policies_allow_what_each_role_is_asked_for() {
     assert_eq!(actions(&transitive), [vec![assume, tag, identify], vec![assume, tag, identify]]);
     let [hub, pull] = &chained.trust_policies()[..] else { panic!("two roles") };
     assert_eq!((hub.assumed_by.as_deref(), pull.assumed_by.as_deref()), (None, Some(chain[0])));
-    let statement = &pull.document["Statement"][0];
-    assert_eq!(statement["Principal"]["AWS"], chain[0]);
-    assert_eq!(statement["Condition"]["StringEquals"]["sts:ExternalId"], "EXTERNAL-ID", "the ID is not printed");
+    let principal = serde_json::json!({ "AWS": chain[0] });
+    let condition = serde_json::json!({ "StringEquals": { "sts:ExternalId": "EXTERNAL-ID" } });
+    let statements = serde_json::json!([
+        { "Effect": "Allow", "Principal": principal, "Action": [assume], "Condition": condition },
+        { "Effect": "Allow", "Principal": principal, "Action": [tag] },
+    ]);
+    assert_eq!(pull.document["Statement"], statements, "the ID is not printed");
 }
 
 #[test]

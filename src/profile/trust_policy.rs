@@ -38,13 +38,24 @@ pub(super) fn of_chain(role_chain: &[ChainedRole], tags: &SessionTags, source_id
             actions.push("sts:SetSourceIdentity");
         }
         let principal = before.clone().unwrap_or_else(|| BROKER.to_owned());
-        let mut statement = json!({ "Effect": "Allow", "Principal": { "AWS": principal }, "Action": actions.clone() });
-        if chained.external_id.is_some() {
-            statement["Condition"] = json!({ "StringEquals": { "sts:ExternalId": EXTERNAL_ID } });
-        }
+        let statements = statements(&principal, &actions, chained.external_id.is_some());
         let role = chained.to_string();
-        let document = json!({ "Version": "2012-10-17", "Statement": [statement] });
+        let document = json!({ "Version": "2012-10-17", "Statement": statements });
         policies.push(TrustPolicy { role: role.clone(), assumed_by: before.replace(role), actions, document });
     }
     policies
+}
+
+/// Returns the statements of a trust policy. AWS documents `sts:ExternalId` for `sts:AssumeRole` only, so the other actions, which give
+/// nothing alone, do not depend on it.
+fn statements(principal: &str, actions: &[&str], has_external_id: bool) -> Vec<Value> {
+    let allow = |actions: &[&str]| json!({ "Effect": "Allow", "Principal": { "AWS": principal }, "Action": actions });
+    if !has_external_id {
+        return vec![allow(actions)];
+    }
+    let (assume, further) = actions.split_at(1);
+    let mut assume = allow(assume);
+    assume["Condition"] = json!({ "StringEquals": { "sts:ExternalId": EXTERNAL_ID } });
+    let further = (!further.is_empty()).then(|| allow(further));
+    std::iter::once(assume).chain(further).collect()
 }
