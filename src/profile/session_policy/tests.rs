@@ -120,3 +120,16 @@ fn registry_without_account_gets_that_of_the_last_role() {
     let fixed = profile(Access::Pull, &["a"], ExtraPermissions::default());
     assert_eq!(of(&fixed), json!(["arn:aws:ecr:eu-west-1:210987654321:repository/a"]));
 }
+
+/// The policies of `deploy/iam`, with which Terraform's documents are compared.
+#[test]
+fn published_policies_allow_what_session_policies_name() {
+    let published = |name: &str| {
+        let text = std::fs::read_to_string(format!("deploy/iam/{name}.json")).unwrap();
+        let policy: Value = serde_json::from_str(&text).unwrap();
+        policy["Statement"][0]["Action"].clone()
+    };
+    assert_eq!(published("pull"), json!(PULL));
+    assert_eq!(published("push"), json!([PULL, PUSH].concat()));
+    assert_eq!(published("mint"), json!(MINT[0]));
+}
