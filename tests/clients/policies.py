@@ -30,9 +30,9 @@ def is_of_wildcard(issue, action, policy):
 
 def findings(policy):
     for finding in analyze_policy_string(json.dumps(policy)).findings:
-        details = finding.detail if isinstance(finding.detail, list) else [{"action": str(finding.detail)}]
+        details = finding.detail if isinstance(finding.detail, list) else [finding.detail]
         for detail in details:
-            issue, action = finding.issue, detail.get("action", "")
+            issue, action = finding.issue, detail.get("action", "") if isinstance(detail, dict) else str(detail)
             if (issue, action) not in OUTDATED and not is_of_wildcard(issue, action, policy):
                 yield f"{issue}: {detail}"
 
