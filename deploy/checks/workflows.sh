@@ -1,0 +1,42 @@
+# shellcheck shell=bash disable=SC2016,SC2154 # expressions of workflows, variables of deploy/check
+# The workflows: actionlint reads syntax, expressions and scripts, zizmor permissions, pins and injections. And what the release workflow
+# prints as its notes.
+
+PATH=$PATH:$(realpath --canonicalize-missing "$TOOLS")/bin
+need actionlint 'go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12'
+need zizmor "$pip_install"
+
+workflows=(.github/workflows/*.yml)
+passes 'workflows: actionlint' actionlint "${workflows[@]}"
+# It also says what it did.
+audited() {
+    zizmor --offline --quiet --no-progress "$@" >"$work/zizmor" 2>&1 || { cat "$work/zizmor"; return 1; }
+}
+passes 'workflows: zizmor' audited "${workflows[@]}"
+mistake() { # FROM TO: the release workflow with a mistake
+    mkdir -p "$work/.github/workflows"
+    replaced .github/workflows/release.yml "$1" "$2" >"$work/.github/workflows/release.yml"
+}
+mistake 'needs: [test, build]' 'needs: [tests, build]'
+catches 'a job that needs a missing one' actionlint "$work/.github/workflows/release.yml"
+mistake '${{ github.server_url }}' '${{ github.server }}'
+catches 'an unknown value' actionlint "$work/.github/workflows/release.yml"
+mistake 'deploy/release/notes "${GITHUB_REF_NAME#v}" >notes.md' 'deploy/release/notes "${{ github.ref_name }}" >notes.md'
+catches 'an injection by the name of a tag' audited "$work/.github/workflows/release.yml"
+mistake $'permissions:\n      contents: read\n' $'permissions: write-all\n'
+catches 'a job with all permissions' audited "$work/.github/workflows/release.yml"
+mistake 'checkout@93cb6efe18208431cddfb8368fd83d5badbf9bfd' 'checkout@v5'
+catches 'an action that is not pinned' audited "$work/.github/workflows/release.yml"
+
+version=$("$ECR_BROKER" --version | cut --delimiter=' ' --fields=2)
+export CHANGELOG=$work/CHANGELOG.md
+notes() { # TEXT VERSION
+    printf '%s' "$1" >"$CHANGELOG"
+    deploy/release/notes "$2"
+}
+text=$'# Changelog\n\n## Unreleased\n\n- next\n\n## '$version$' (2026-12-02)\n\n- a change\n\n## 0.0.1\n\n- an old change\n'
+[[ $(notes "$text" "$version") == '- a change' ]] || fail "the notes of a release are: $(notes "$text" "$version")"
+echo 'ok  release: its section of the changelog'
+catches 'a release of another version' notes "$text" 0.0.1
+catches 'a release without a section' notes $'# Changelog\n\n## Unreleased\n\n- next\n' "$version"
+unset CHANGELOG
