@@ -3,9 +3,11 @@
 use std::fmt::Debug;
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::time::{ClockId, clock_gettime};
-
 use crate::moment::Moment;
+
+#[cfg_attr(unix, path = "clock/unix.rs")]
+#[cfg_attr(windows, path = "clock/windows.rs")]
+mod system;
 
 /// The source of time for every other file, so that tests can set it.
 pub trait Clock: Debug + Send + Sync {
@@ -32,8 +34,7 @@ impl SystemClock {
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the file that reads the clocks")]
     pub fn new() -> Self {
-        let monotonic = clock_gettime(ClockId::Monotonic);
-        Self { start: Instant::now(), since_boot: monotonic.try_into().unwrap_or_default() }
+        Self { start: Instant::now(), since_boot: system::since_boot() }
     }
 }
 

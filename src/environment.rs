@@ -6,7 +6,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-pub use self::restart::restart_without_blank_variables;
+pub use self::restart::{restart_without_blank_variables, same_command};
 pub use self::worker_threads::{WORKER_THREADS, check_worker_threads, worker_threads_problem};
 
 mod restart;
@@ -14,6 +14,8 @@ mod worker_threads;
 
 /// Prefix of the variables of broker and client.
 pub const PREFIX: &str = "ECR_BROKER_";
+/// The user's home directory.
+pub const HOME: &str = if cfg!(windows) { "USERPROFILE" } else { "HOME" };
 /// The broker's configuration file.
 pub const CONFIG_FILE: &str = "ECR_BROKER_CONFIG";
 /// Set for a credential helper that another one runs. It stops helpers that run each other in a loop.

@@ -5,7 +5,6 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata, TryLockError};
 use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use crate::bounded_file;
 mod folder;
 mod layout;
 mod links;
+mod ownership;
 mod problem;
 mod target;
 
@@ -149,7 +149,7 @@ fn replace(
     let before = parse(file, &old_text)?;
     let mut config = before.clone();
     change(&mut config)?;
-    let is_private = old.as_ref().is_none_or(|old| old.mode().trailing_zeros() >= 6);
+    let is_private = old.as_ref().is_none_or(ownership::is_private);
     if config == before && (mode == FileMode::Keep || is_private) {
         return Ok(false);
     }
@@ -195,8 +195,7 @@ fn write_new(mut new: File, text: &str, mode: FileMode, old: Option<&Metadata>) 
         new.set_permissions(old.permissions())?;
     }
     if let Some(old) = old {
-        // Only root may change the owner, and only root writes files of other users.
-        let _ = std::os::unix::fs::fchown(&new, Some(old.uid()), Some(old.gid()));
+        ownership::keep(&new, old);
     }
     new.write_all(text.as_bytes()).and_then(|()| new.sync_all())
 }

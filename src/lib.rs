@@ -33,6 +33,7 @@
 //! | tools | [`bounded_file`] | reads texts of a bounded length |
 //! | tools | [`json_file`] | atomic, locked changes of JSON files shared with other programs |
 //! | tools | [`memory_guard`] | hides memory and environment from other processes of the user |
+//! | tools | [`process_tree`] | programs that this one runs, with the programs that they start |
 //! | tools | [`mount`] | mounts: volumes of containers and of the Kubernetes API |
 //! | tools | [`trusted_file`] | opens files that decide identity, unless any user could write or replace them |
 //! | tools | [`address`] | listen addresses, and the default addresses of broker and client |
@@ -69,6 +70,13 @@
 //!
 //! The Cargo features `server`, `client` and `simulator`, all on by default, gate whole modules. `server` includes `client`;
 //! `client` and `simulator` build alone.
+//!
+//! The broker and the commands are programs of Linux. On macOS and Windows `client` has what `docker-credential-ecr-broker` needs:
+//! the modules above without [`cli`], [`doctor`], [`exit_code`], [`signal`] and [`terminal`]. What differs between systems is in
+//! files called `linux`, `unix`, `windows` and `other`.
+
+#[cfg(all(any(feature = "server", feature = "simulator"), not(target_os = "linux")))]
+compile_error!("the broker runs on Linux; build docker-credential-ecr-broker: --no-default-features --features client");
 
 #[cfg(feature = "client")]
 pub mod address;
@@ -94,6 +102,7 @@ pub mod broker;
 pub mod cache;
 #[cfg(feature = "client")]
 pub mod caller;
+#[cfg(target_os = "linux")]
 pub mod cli;
 #[cfg(feature = "client")]
 pub mod client;
@@ -105,11 +114,12 @@ pub mod config;
 pub mod credential;
 #[cfg(feature = "server")]
 pub mod descriptor_store;
-#[cfg(feature = "client")]
+#[cfg(all(feature = "client", target_os = "linux"))]
 pub mod doctor;
 pub mod environment;
 #[cfg(feature = "server")]
 pub mod error;
+#[cfg(target_os = "linux")]
 pub mod exit_code;
 #[cfg(feature = "server")]
 pub mod follow_file;
@@ -128,12 +138,14 @@ pub mod limits;
 #[cfg(feature = "server")]
 pub mod log_throttle;
 #[cfg(feature = "client")]
+#[cfg_attr(not(target_os = "linux"), path = "memory_guard/other.rs")]
 pub mod memory_guard;
 #[cfg(feature = "server")]
 pub mod metrics;
 #[cfg(any(feature = "client", feature = "simulator"))]
 pub mod moment;
 #[cfg(feature = "client")]
+#[cfg_attr(not(target_os = "linux"), path = "mount/other.rs")]
 pub mod mount;
 #[cfg(feature = "server")]
 pub mod ops;
@@ -143,6 +155,8 @@ pub mod packed_size;
 pub mod pb;
 #[cfg(feature = "client")]
 pub mod policy;
+#[cfg(feature = "client")]
+pub mod process_tree;
 #[cfg(feature = "client")]
 pub mod profile;
 #[cfg(feature = "client")]
@@ -167,7 +181,7 @@ pub mod seal;
 pub mod server;
 #[cfg(feature = "server")]
 pub mod service_manager;
-#[cfg(any(feature = "client", feature = "simulator"))]
+#[cfg(all(any(feature = "client", feature = "simulator"), target_os = "linux"))]
 pub mod signal;
 #[cfg(feature = "simulator")]
 pub mod simulator;
@@ -181,6 +195,7 @@ pub mod supervise;
 pub mod sync;
 #[cfg(feature = "server")]
 pub mod telemetry;
+#[cfg(target_os = "linux")]
 pub mod terminal;
 #[cfg(feature = "client")]
 pub mod time_text;

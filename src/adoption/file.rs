@@ -4,14 +4,14 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::process::geteuid;
-
 use crate::bounded_file;
-use crate::environment;
 use crate::json_file::{Target, write_problem};
+
+#[cfg_attr(unix, path = "file/unix.rs")]
+#[cfg_attr(windows, path = "file/windows.rs")]
+mod system;
 
 /// Size at which the file becomes the older one: about 15,000 records.
 const MAX_BYTES: u64 = 4 << 20;
@@ -31,16 +31,11 @@ pub struct ReportFile(Target);
 pub struct QuestionSlot(fs::File);
 
 impl ReportFile {
-    /// Returns the path of the user's file: below `$XDG_STATE_HOME`, else `$HOME/.local/state`; none without either. Services of root
-    /// have no `$HOME`, and count as root's own. A home of another user, as after `sudo`, is not used.
+    /// Returns the path of the user's file: below `$XDG_STATE_HOME`, else `$HOME/.local/state`; on Windows below `%LOCALAPPDATA%`. None
+    /// without them. Services of root have no `$HOME`, and count as root's own. A home of another user, as after `sudo`, is not used.
     #[must_use]
     pub fn path() -> Option<PathBuf> {
-        let root = || geteuid().is_root().then(|| PathBuf::from("/root"));
-        let of_home = || Some(environment::path("HOME").or_else(root)?.join(".local/state"));
-        let base = environment::path("XDG_STATE_HOME").filter(|path| path.is_absolute()).or_else(of_home)?;
-        let existing = base.ancestors().find_map(|directory| fs::metadata(directory).ok())?;
-        let is_own = existing.uid() == geteuid().as_raw() || !geteuid().is_root();
-        is_own.then(|| base.join(FILE))
+        system::state_directory().map(|directory| directory.join(FILE))
     }
 
     /// Opens the directory of a file, and creates it if it is missing.

@@ -1,16 +1,12 @@
 //! Canary hosts: a share of all hosts, by a hash of their identity. A higher share keeps the hosts of a lower one.
 
-use std::path::Path;
-
 use sha2::{Digest as _, Sha256};
 
-use crate::bounded_file;
+#[cfg_attr(target_os = "linux", path = "host/linux.rs")]
+#[cfg_attr(all(unix, not(target_os = "linux")), path = "host/unix.rs")]
+#[cfg_attr(windows, path = "host/windows.rs")]
+mod system;
 
-/// Identity of an installation, `machine-id(5)`.
-const MACHINE_ID: &str = "/etc/machine-id";
-/// Hosts that were cloned from one image with its machine ID differ by their names.
-const HOST_NAME: &str = "/proc/sys/kernel/hostname";
-const MAX_BYTES: u64 = 1 << 10;
 /// Keeps the hash apart from others of the same identity.
 const DOMAIN: &str = "ecr-broker canary";
 
@@ -23,8 +19,7 @@ pub fn is_canary(percent: u8) -> bool {
 /// Returns the lowest percentage, from 1 to 100, at which this host is a canary.
 #[must_use]
 pub fn canary_from() -> u8 {
-    let read = |file| bounded_file::read_text(Path::new(file), MAX_BYTES).unwrap_or_default();
-    place(read(MACHINE_ID).trim(), read(HOST_NAME).trim())
+    place(&system::machine_id(), &system::host_name())
 }
 
 fn place(machine_id: &str, host_name: &str) -> u8 {

@@ -14,9 +14,13 @@ use super::address::{Address, AddressError, Addresses};
 use super::adoption::{Adoption, CanaryPercent, FallbackCause, FallbackCommands, FallbackTimeout, Mode};
 use super::settings::Settings;
 use super::token::{CommandLine, DEFAULT_AUDIENCE, SourceError, SourceName, TokenSettings, Tokens};
-use crate::address::{DEFAULT_TCP, default_sockets};
+use crate::address::DEFAULT_TCP;
 use crate::bounded_file;
 use crate::environment::{self, CLIENT_SETTINGS};
+
+#[cfg_attr(unix, path = "config/unix.rs")]
+#[cfg_attr(windows, path = "config/windows.rs")]
+mod places;
 
 /// Default time limit for connecting and the answer together: above the broker's for one AWS call (`aws.operation_timeout`, 8 s).
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,8 +28,6 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_TIMEOUT: Duration = Duration::from_hours(24);
 /// Longest `client.toml`: it has some twenty keys.
 const MAX_FILE: u64 = 64 << 10;
-/// `client.toml` of the system; the user's file takes precedence.
-const SYSTEM_FILE: &str = "/etc/ecr-broker/client.toml";
 /// `client.toml` of the user, below `$XDG_CONFIG_HOME`.
 const USER_FILE: &str = "ecr-broker/client.toml";
 
@@ -105,11 +107,11 @@ impl fmt::Display for TlsSource {
 /// Directories of the user's files and sockets.
 #[derive(Debug, Clone, Default)]
 pub struct Paths {
-    /// `$XDG_RUNTIME_DIR`.
+    /// `$XDG_RUNTIME_DIR`; none on Windows.
     pub runtime_dir: Option<PathBuf>,
-    /// `$XDG_CONFIG_HOME`.
+    /// `$XDG_CONFIG_HOME`; on Windows `%APPDATA%`.
     pub config_home: Option<PathBuf>,
-    /// `$HOME`.
+    /// `$HOME`; on Windows `%USERPROFILE%`.
     pub home: Option<PathBuf>,
 }
 
@@ -149,8 +151,7 @@ impl Paths {
     /// Returns the directories that the environment names.
     #[must_use]
     pub fn from_environment() -> Self {
-        let path = environment::path;
-        Self { runtime_dir: path("XDG_RUNTIME_DIR"), config_home: path("XDG_CONFIG_HOME"), home: path("HOME") }
+        Self { runtime_dir: places::runtime_dir(), config_home: places::config_home(), home: places::home() }
     }
 
     /// Merges the configuration files; the user's takes precedence over the system's.
@@ -215,13 +216,13 @@ impl Paths {
         let denied =
             |file: &Path| std::fs::metadata(file).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
         let user = config_home.map(|directory| directory.join(USER_FILE)).filter(|file| !denied(file));
-        user.into_iter().chain([PathBuf::from(SYSTEM_FILE)])
+        user.into_iter().chain(places::SYSTEM_FILE.map(PathBuf::from))
     }
 
     /// Returns all default addresses, including sockets that do not exist: their broker may start while a client waits.
     #[must_use]
     pub fn default_addresses(&self) -> Vec<Address> {
-        let sockets = default_sockets(self.runtime_dir.as_deref()).into_iter();
+        let sockets = places::sockets(self.runtime_dir.as_deref()).into_iter();
         sockets.map(Address::Unix).chain([Address::Plain(DEFAULT_TCP.to_string())]).collect()
     }
 }

@@ -4,19 +4,17 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::FileTypeExt as _;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint, Error};
 use tower::service_fn;
 
 use super::address::Address;
-use super::socket_listener;
+use super::unix_socket::connect_to_broker;
 
 /// Head start of an address over the next one of the same host.
 const STAGGER: Duration = Duration::from_millis(250);
@@ -24,28 +22,13 @@ const STAGGER: Duration = Duration::from_millis(250);
 /// Opens a channel. It takes as long as name resolution, TCP and TLS take: the caller sets the time limit.
 pub(super) async fn open(endpoint: &Endpoint, address: Address) -> Result<Channel, Error> {
     match address {
-        Address::Unix(path) => endpoint.connect_with_connector(service_fn(move |_| socket(path.clone()))).await,
+        Address::Unix(path) => {
+            endpoint.connect_with_connector(service_fn(move |_| connect_to_broker(path.clone()))).await
+        }
         Address::Plain(authority) | Address::Tls(authority) => {
             endpoint.connect_with_connector(service_fn(move |_| host(authority.clone()))).await
         }
     }
-}
-
-pub(super) async fn socket(path: PathBuf) -> io::Result<TokioIo<UnixStream>> {
-    match UnixStream::connect(&path).await {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && !is_socket(&path) => {
-            Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a socket"))
-        }
-        connected => {
-            let stream = connected?;
-            socket_listener::check(&path, &stream)?;
-            Ok(TokioIo::new(stream))
-        }
-    }
-}
-
-fn is_socket(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
 }
 
 async fn host(authority: String) -> io::Result<TokioIo<TcpStream>> {

@@ -14,8 +14,8 @@ use super::address::Address;
 use super::connection::{endpoint, issued_identity};
 use super::connector;
 use super::error_chain::{causes, error_chain};
+use super::foreign_listener::ForeignListener;
 use super::settings::Settings;
-use super::socket_listener::ForeignListener;
 use super::tls_problem::TlsProblem;
 
 /// HTTP/2 client preface with an empty SETTINGS frame.

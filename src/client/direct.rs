@@ -9,8 +9,9 @@ use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
 use super::address::Address;
-use super::connector::{dial, resolve as resolve_host, socket};
+use super::connector::{dial, resolve as resolve_host};
 use super::tls_problem::connection_error;
+use super::unix_socket::connect_to_broker;
 
 /// A place where an address leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +44,9 @@ pub(crate) async fn resolve(address: &Address) -> io::Result<Vec<Target>> {
 /// Opens a channel to one place. It takes as long as TCP and TLS take: the caller sets the time limit. An error says why in words.
 pub(crate) async fn open(endpoint: &Endpoint, target: Target) -> Result<Channel, String> {
     let opened = match target {
-        Target::Socket(path) => endpoint.connect_with_connector(service_fn(move |_| socket(path.clone()))).await,
+        Target::Socket(path) => {
+            endpoint.connect_with_connector(service_fn(move |_| connect_to_broker(path.clone()))).await
+        }
         Target::Tcp(address) => {
             let connect = move |_| async move { dial(address).await.map(hyper_util::rt::TokioIo::new) };
             endpoint.connect_with_connector(service_fn(connect)).await

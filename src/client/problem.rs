@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::address::Address;
 use super::error_chain::causes;
 use super::failure::Failure;
-use super::socket_listener::ForeignListener;
+use super::foreign_listener::ForeignListener;
 use super::tls_problem::{RUN_DOCTOR, connection_error};
 use super::transient::is_transient;
 

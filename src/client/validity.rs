@@ -6,7 +6,8 @@ use crate::pb::RegistryCredentials;
 
 /// Returns the validity that is left: by this machine's clock, and at most what the broker says. An older broker does not say it;
 /// then at most the credential's lifetime.
-pub(crate) fn remaining(credentials: &RegistryCredentials, now: SystemTime) -> Duration {
+#[must_use]
+pub fn remaining(credentials: &RegistryCredentials, now: SystemTime) -> Duration {
     let time = |timestamp: Option<prost_types::Timestamp>| SystemTime::try_from(timestamp?).ok();
     let (issued, expires) = (time(credentials.issue_time), time(credentials.expire_time));
     let left = expires.and_then(|expires| expires.duration_since(now).ok());
@@ -15,7 +16,8 @@ pub(crate) fn remaining(credentials: &RegistryCredentials, now: SystemTime) -> D
 }
 
 /// Returns the validity that the broker counts from now.
-pub(crate) fn valid_for(credentials: &RegistryCredentials) -> Option<Duration> {
+#[must_use]
+pub fn valid_for(credentials: &RegistryCredentials) -> Option<Duration> {
     credentials.valid_for?.try_into().ok()
 }
 

@@ -5,8 +5,6 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
 use tonic::client::Grpc;
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
@@ -14,6 +12,7 @@ use tonic::{Code, Request, Status};
 use tower::service_fn;
 
 use super::error_chain::error_chain;
+use super::unix_socket;
 use crate::environment;
 
 const SOCKET: &str = "SPIFFE_ENDPOINT_SOCKET";
@@ -77,11 +76,8 @@ impl Socket {
         match self {
             Self::Tcp(uri) => Endpoint::from_shared(uri)?.connect().await,
             Self::Unix(path) => {
-                let connect = move |_| {
-                    let path = path.clone();
-                    async move { UnixStream::connect(path).await.map(TokioIo::new) }
-                };
-                Endpoint::from_static("http://localhost").connect_with_connector(service_fn(connect)).await
+                let connect = service_fn(move |_| unix_socket::connect(path.clone()));
+                Endpoint::from_static("http://localhost").connect_with_connector(connect).await
             }
         }
     }

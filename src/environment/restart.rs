@@ -7,10 +7,13 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use super::{all, is_blank};
+
+#[cfg_attr(unix, path = "restart/unix.rs")]
+#[cfg_attr(windows, path = "restart/windows.rs")]
+mod system;
 
 /// The program cannot be started again.
 #[derive(Debug, thiserror::Error)]
@@ -37,17 +40,26 @@ pub fn restart_without_blank_variables() -> Result<(), RestartError> {
 
 /// Returns only if the program cannot be started again.
 fn restart_without(variables: &[OsString]) -> io::Error {
-    let program = match std::env::current_exe() {
-        Ok(program) => program,
-        Err(error) => return error,
-    };
-    let mut arguments = std::env::args_os();
-    let mut command = Command::new(program);
-    // Tools call helpers by the name of a link.
-    if let Some(name) = arguments.next() {
-        command.arg0(name);
+    match same_command() {
+        Ok(mut command) => {
+            system::replace(variables.iter().fold(&mut command, |command, name| command.env_remove(name)))
+        }
+        Err(error) => error,
     }
-    variables.iter().fold(&mut command, |command, name| command.env_remove(name)).args(arguments).exec()
+}
+
+/// Returns the command that starts this program again, with its name and arguments.
+///
+/// # Errors
+/// The system does not tell the program's file.
+pub fn same_command() -> io::Result<Command> {
+    let mut arguments = std::env::args_os();
+    let mut command = Command::new(std::env::current_exe()?);
+    if let Some(name) = arguments.next() {
+        system::set_name(&mut command, &name);
+    }
+    command.args(arguments);
+    Ok(command)
 }
 
 /// Returns whether a library reads the variable. Others stay as they are: hooks and helpers that this program runs inherit them.

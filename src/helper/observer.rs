@@ -5,8 +5,7 @@
 //! makes it an observer. It has no output, leaves the tool's session, and ends after [`LIMIT`], whatever hangs.
 
 use std::io::Write as _;
-use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -18,7 +17,8 @@ use crate::adoption::{Answer, Observation, Record, ReportFile, reason_of};
 use crate::client::adoption::Protocol;
 use crate::client::{Client, Failure, Settings, block_on};
 use crate::clock::{Clock as _, SystemClock};
-use crate::environment::OBSERVATION;
+use crate::environment::{OBSERVATION, same_command};
+use crate::process_tree;
 use crate::time_text::rfc3339_seconds;
 
 /// Longest request that is passed on. It fits into the pipe, so that the helper does not wait for its reader.
@@ -42,17 +42,12 @@ pub(super) fn start(observation: &Observation, request: &str) {
     if request.len() > MAX_REQUEST || is_nested() {
         return;
     }
-    let Some((program, observation)) = std::env::current_exe().ok().zip(serde_json::to_string(observation).ok()) else {
+    let Some((mut command, observation)) = same_command().ok().zip(serde_json::to_string(observation).ok()) else {
         return;
     };
-    let mut arguments = std::env::args_os();
-    let mut command = Command::new(program);
-    // Tools call helpers by the name of a link.
-    if let Some(name) = arguments.next() {
-        command.arg0(name);
-    }
+    process_tree::detach(&mut command);
     // Not a descriptor of the tool: it reads stdout to its end.
-    command.args(arguments).env(OBSERVATION, observation);
+    command.env(OBSERVATION, observation);
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     // Not waited for: it outlives this process.
     if let Ok(child) = command.spawn()
@@ -64,8 +59,7 @@ pub(super) fn start(observation: &Observation, request: &str) {
 
 /// Asks the broker if it was not asked yet, and writes the record.
 pub(super) fn complete(setup: &Setup, observation: &Observation, protocol: Protocol, registry: (&str, String)) {
-    // A signal to the tool's terminal or group is not meant for it.
-    _ = rustix::process::setsid();
+    process_tree::leave_session();
     let (server, host) = registry;
     let question = Question {
         broker: setup.broker().map(|broker| (broker.settings.clone(), broker.profile.clone())),

@@ -1,17 +1,14 @@
 //! Runs another helper with a request on its stdin, for a limited time.
 
-use std::fs::File;
 use std::io::{Error, ErrorKind, Read, Write as _};
-use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
-
 use super::output::Output;
 use crate::environment::{self, NESTED_HELPER};
+use crate::process_tree::Separation;
 
 /// Wait for more output after a program has exited, while a process that it left behind keeps stdout open.
 const GRACE: Duration = Duration::from_millis(500);
@@ -28,36 +25,26 @@ pub(super) fn is_nested() -> bool {
     environment::variable(NESTED_HELPER).is_some()
 }
 
-/// Runs a program with `request` on its stdin. Its stderr is inherited. After `limit` it is killed.
-///
-/// Without a terminal it runs in a process group, and the programs that it started are killed with it. With a terminal it stays in
-/// this program's group: only the foreground group can ask for a passphrase, and Ctrl-C reaches it.
+/// Runs a program with `request` on its stdin. Its stderr is inherited. After `limit` it is killed, and without a terminal the programs
+/// that it started, too.
 pub(super) fn run(program: &str, arguments: &[&str], request: &str, limit: TimeLimit) -> std::io::Result<Output> {
     if is_nested() {
         return Err(Error::other(
             "an ecr-broker helper runs it already, and it may be the same program; name another helper",
         ));
     }
-    let has_terminal = has_terminal();
     let mut command = Command::new(program);
     command.args(arguments).env(NESTED_HELPER, "1").stdin(Stdio::piped()).stdout(Stdio::piped());
-    if !has_terminal {
-        command.process_group(0);
-    }
+    let separation = Separation::of(&mut command);
     let child = command.spawn()?;
-    let (pid, request) = (Pid::from_child(&child), request.to_owned());
+    let (tree, request) = (separation.tree(child.id()), request.to_owned());
     let (sender, output) = mpsc::channel();
     // Not joined after the limit: a program that left the group may keep stdout open.
     thread::spawn(move || sender.send(exchange(child, request)));
     output.recv_timeout(limit.duration).unwrap_or_else(|_| {
-        let _ = if has_terminal { kill_process(pid, Signal::KILL) } else { kill_process_group(pid, Signal::KILL) };
+        tree.kill();
         Err(no_answer(limit))
     })
-}
-
-/// Returns whether this process has a controlling terminal; opening it fails if there is none.
-fn has_terminal() -> bool {
-    File::open("/dev/tty").is_ok()
 }
 
 /// Writes and reads concurrently: a program may fill the stdout pipe before it has read its stdin.

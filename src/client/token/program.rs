@@ -1,16 +1,15 @@
 //! Runs a program that prints a token.
 
-use std::fs::File;
 use std::io;
 use std::process::{ExitStatus, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 use zeroize::Zeroizing;
 
 use super::redact::redact;
 use crate::bearer_token::BearerToken;
+use crate::process_tree::{ProcessTree, Separation};
 use crate::quoted::Visible;
 
 /// Longest output, far above what a header can have.
@@ -18,13 +17,13 @@ const MAX_TOKEN: u64 = 64 << 10;
 /// Longest part of stderr in an error.
 const MAX_ERROR: u64 = 500;
 
-/// Kills the programs that a program started, unless it ended: the caller's time limit drops it.
-struct Group(Option<Pid>);
+/// Kills a program with those that it started, unless it ended: the caller's time limit drops it.
+struct Running(Option<ProcessTree>);
 
-impl Drop for Group {
+impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            let _ = kill_process_group(group, Signal::KILL);
+        if let Some(tree) = self.0 {
+            tree.kill();
         }
     }
 }
@@ -40,16 +39,11 @@ pub(super) async fn run<'a>(
     let mut command = Command::new(program);
     command.args(arguments).envs(variables).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.kill_on_drop(true);
-    // With a terminal it stays in this program's group, so that it can ask for a passphrase and Ctrl-C reaches it.
-    let is_group = File::open("/dev/tty").is_err();
-    if is_group {
-        command.process_group(0);
-    }
+    let separation = Separation::of(command.as_std_mut());
     let mut child = command.spawn().map_err(|error| not_started(program, &error))?;
-    let id = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-    let mut group = Group(id.filter(|_| is_group));
+    let mut running = Running(child.id().and_then(|id| separation.group(id)));
     let (status, stdout, stderr) = output(&mut child).await.map_err(|error| format!("{program} failed: {error}"))?;
-    group.0 = None;
+    running.0 = None;
     let token = String::from_utf8_lossy(&stdout);
     if status.success() {
         return Ok(token.into_owned().into());

@@ -57,7 +57,7 @@ pub(super) fn change(file: &Path, change: impl FnOnce(&mut Map<String, Value>)) 
 /// Rejects docker's own file. After a helper's `store`, docker writes back the contents that it read before, so the new entry would be
 /// lost.
 fn reject_docker_config(file: &Path) -> Result<(), String> {
-    let home = || Some(environment::path("HOME")?.join(".docker"));
+    let home = || Some(environment::path(environment::HOME)?.join(".docker"));
     let directory = environment::path("DOCKER_CONFIG").or_else(home);
     if directory.is_some_and(|directory| is_same_file(&directory.join("config.json"), file)) {
         return Err(format!(

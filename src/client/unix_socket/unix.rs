@@ -1,41 +1,47 @@
-//! Listeners of Unix sockets: the user of the program behind a socket, compared with the owner of the socket's directory.
-//!
-//! A user who can write the directory, such as one of the callers' group, can put a socket there in place of the broker's. The kernel
-//! tells which user listens on it.
+//! Connections to Unix sockets, and the check of the user who listens.
 
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
+use hyper_util::rt::TokioIo;
 use rustix::process::geteuid;
 use tokio::net::UnixStream;
 
+use crate::client::foreign_listener::ForeignListener;
 use crate::mount;
 
 /// User ID of root.
 const ROOT: u32 = 0;
 
-/// A program that listens on a Unix socket and is not of the user to whom the directory belongs.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("user {listener} listens there, but {} belongs to user {owner}", directory.display())]
-pub(super) struct ForeignListener {
-    directory: PathBuf,
-    listener: u32,
-    owner: u32,
+/// Connects to the broker's socket.
+pub(in crate::client) async fn connect_to_broker(path: PathBuf) -> io::Result<TokioIo<UnixStream>> {
+    match UnixStream::connect(&path).await {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && !is_socket(&path) => {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a socket"))
+        }
+        connected => {
+            let stream = connected?;
+            check(&path, &stream)?;
+            Ok(TokioIo::new(stream))
+        }
+    }
 }
 
-impl ForeignListener {
-    /// Returns whether this is the error of an attempt to connect.
-    pub(super) fn is_cause(error: &io::Error) -> bool {
-        matches!(error.get_ref(), Some(inner) if inner.is::<Self>())
-    }
+/// Connects to a socket of another program.
+pub(in crate::client) async fn connect(path: PathBuf) -> io::Result<TokioIo<UnixStream>> {
+    UnixStream::connect(path).await.map(TokioIo::new)
+}
+
+fn is_socket(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
 }
 
 /// Rejects a connection to a listener of a foreign user.
 ///
 /// The listener may belong to root, to the owner of the directory, or to the client's user, who needs no false broker. In a volume of
 /// a container any user may listen, and with a mounted socket too: the operator chose which processes see it.
-pub(super) fn check(socket: &Path, stream: &UnixStream) -> io::Result<()> {
+fn check(socket: &Path, stream: &UnixStream) -> io::Result<()> {
     // Not the directory of a link's target: a user who puts a link in place of the socket chooses that.
     let directory = socket.parent().unwrap_or(socket);
     let (listener, owner) = (stream.peer_cred()?.uid(), std::fs::metadata(directory)?.uid());
