@@ -15,6 +15,8 @@ use super::transient::is_transient;
 /// Shortest wait that an error names.
 const NOTABLE_WAIT: Duration = Duration::from_millis(50);
 
+/// On Windows, which has no default socket.
+const NO_ADDRESS: &str = "no broker to ask: no address is set; set ECR_BROKER_ADDRESS, or address in client.toml";
 const START_ONE: &str = "start one with `ecr-broker serve` or set --address, ECR_BROKER_ADDRESS or client.toml";
 
 /// Why an address has no connection.
@@ -66,6 +68,9 @@ impl Problem {
 
     /// Returns the failure of all addresses, and names the time that the client waited for them.
     pub(super) fn failure(all: &[(&Address, Self)], waited: Duration) -> Failure {
+        if all.is_empty() {
+            return Failure::unreachable(NO_ADDRESS.to_owned());
+        }
         let first = |kind| all.iter().find(|(_, problem)| problem.kind == kind);
         if let Some((_, problem)) = first(ProblemKind::Settings) {
             return Failure::local(problem.text.clone());
@@ -167,6 +172,7 @@ mod tests {
             ),
             "{waited}"
         );
+        assert!(text(&[], Duration::ZERO).contains("set ECR_BROKER_ADDRESS"));
         let at_once = text(&all[1..], Duration::ZERO);
         assert!(at_once.starts_with("no broker answers at http://h:1: connection timed out; start"), "{at_once}");
         let wrong = text(&[(&two, problem(io::ErrorKind::InvalidData))], Duration::ZERO);
