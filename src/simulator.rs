@@ -7,8 +7,8 @@
 //! credentials of a role assumed here comes from that role's session. Every other request comes from one user of account
 //! 123456789012.
 //!
-//! Below `/v2/` it is a registry without images: it tells what its tokens may read and push. [`Answer`]s break what the broker
-//! assumes of AWS.
+//! Below `/v2/` it is a registry that keeps images in memory: its tokens pull and push. [`Answer`]s break what the broker assumes of
+//! AWS.
 //!
 //! Nothing here prints or logs a token.
 
@@ -18,6 +18,7 @@ mod call;
 mod controls;
 mod ecr;
 mod fault;
+mod images;
 mod issuer_keys;
 mod parameter;
 mod permission;
@@ -35,6 +36,7 @@ mod signin;
 mod simulated_aws;
 mod sts;
 mod tags;
+mod target;
 mod token;
 mod web_identity;
 

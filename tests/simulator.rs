@@ -875,6 +875,107 @@ async fn registry_hosts_of_each_kind_have_their_switch() {
     }
 }
 
+/// A token of the one user, and requests to the registry by it.
+struct Docker {
+    aws: Aws,
+    token: String,
+}
+
+impl Docker {
+    async fn start() -> Self {
+        let aws = Aws::start().await;
+        let entry = aws.ecr("eu-west-1", &json!({ "registryIds": ["123456789012"] })).send().await.entry();
+        Self { token: entry["authorizationToken"].as_str().unwrap().to_owned(), aws }
+    }
+
+    async fn send(&self, line: &str, host: &str, body: &[u8]) -> Response {
+        let headers = vec![("authorization", format!("Basic {}", self.token)), ("content-type", MANIFEST.to_owned())];
+        let request = Request { aws: &self.aws, line: format!("{line} HTTP/1.1"), headers, body: body.to_owned() };
+        let mut bytes = Vec::new();
+        request.open_on(host).await.read_to_end(&mut bytes).await.unwrap();
+        Response::parse(&bytes)
+    }
+
+    /// Pushes a blob in two parts.
+    async fn push(&self, repository: &str, blob: &[u8]) -> Response {
+        let started = self.send(&format!("POST /v2/{repository}/blobs/uploads/"), HOST, b"").await;
+        let upload = started.header("location").unwrap().to_owned();
+        let (first, second) = blob.split_at(1);
+        let part = self.send(&format!("PATCH {upload}"), HOST, first).await;
+        assert_eq!((part.status, part.header("range")), (202, Some("0-0")));
+        self.send(&format!("PUT {upload}?digest={}", digest(blob).replace(':', "%3A")), HOST, second).await
+    }
+}
+
+const HOST: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+fn digest(content: &[u8]) -> String {
+    use sha2::Digest as _;
+    format!("sha256:{}", data_encoding::HEXLOWER.encode(&sha2::Sha256::digest(content)))
+}
+
+#[tokio::test]
+async fn registry_returns_what_a_token_pushed() {
+    let docker = Docker::start().await;
+    let (blob, manifest) = (b"a layer", b"{\"layers\":[]}");
+    let pushed = docker.push("team/app", blob).await;
+    assert_eq!((pushed.status, pushed.header("docker-content-digest")), (201, Some(digest(blob).as_str())));
+    assert_eq!(docker.aws.controls.repositories(), ["team/app"], "the push created it");
+    assert_eq!(docker.send("PUT /v2/team/app/manifests/v1", HOST, manifest).await.status, 201);
+
+    for reference in ["v1", &digest(manifest)] {
+        let line = format!("/v2/team/app/manifests/{reference}");
+        let pulled = docker.send(&format!("GET {line}"), HOST, b"").await;
+        assert_eq!((pulled.body.as_slice(), pulled.header("content-type")), (&manifest[..], Some(MANIFEST)));
+        let head = docker.send(&format!("HEAD {line}"), HOST, b"").await;
+        assert_eq!((head.status, head.header("content-length"), head.body.len()), (200, Some("13"), 0));
+    }
+    let pulled = docker.send(&format!("GET /v2/team/app/blobs/{}", digest(blob)), HOST, b"").await;
+    assert_eq!((pulled.status, pulled.body.as_slice()), (200, &blob[..]));
+    let tags = docker.send("GET /v2/team/app/tags/list", HOST, b"").await;
+    assert_eq!(tags.text(), r#"{"name":"team/app","tags":["v1"]}"#);
+
+    let input = json!({ "repositoryName": "team/app" });
+    assert_eq!(docker.aws.repository("DeleteRepository", &input).send().await.status, 200);
+    assert_eq!(docker.send("GET /v2/team/app/manifests/v1", HOST, b"").await.status, 404);
+    assert_eq!(docker.push("team/app", blob).await.status, 201);
+    assert_eq!(docker.send("GET /v2/team/app/manifests/v1", HOST, b"").await.status, 404, "created again, and empty");
+}
+
+#[tokio::test]
+async fn registry_refuses_tokens_of_others_and_after_their_end() {
+    let mut docker = Docker::start().await;
+    assert_eq!(docker.send("GET /v2/", HOST, b"").await.status, 200);
+    // As a client behind an HTTP proxy sends it.
+    let absolute = docker.send(&format!("GET http://{HOST}/v2/"), "127.0.0.1", b"").await;
+    assert_eq!(absolute.status, 200);
+    for other in [HOST.replace("1234", "4321"), HOST.replace("west", "north"), "public.ecr.aws".to_owned()] {
+        assert_eq!(docker.send("GET /v2/", &other, b"").await.status, 403, "{other}");
+        assert_eq!(docker.send(&format!("GET http://{other}/v2/"), HOST, b"").await.status, 403, "{other}");
+    }
+    assert_eq!(docker.send("GET /v2/", "localhost:4599", b"").await.status, 200, "an alias");
+    let now = ecr_broker::clock::SystemClock::new().now();
+    docker.aws.controls.set_clock(Arc::new(Stopped(now.after(Duration::from_hours(12)))));
+    assert_eq!(docker.send("GET /v2/", HOST, b"").await.status, 403);
+    docker.token = BASE64.encode(b"AWS:password");
+    let refused = docker.send("GET /v2/", HOST, b"").await;
+    let challenge = format!("basic realm=\"https://{HOST}/\",service=\"ecr.amazonaws.com\"");
+    assert_eq!((refused.status, refused.header("www-authenticate")), (401, Some(challenge.as_str())));
+}
+
+#[tokio::test]
+async fn registry_refuses_operations_that_it_does_not_have() {
+    let docker = Docker::start().await;
+    docker.push("team/app", b"a layer").await;
+    for line in ["DELETE /v2/team/app/manifests/v1", "PATCH /v2/team/app/manifests/v1", "POST /v2/", "GET /v2/_catalog"]
+    {
+        assert_eq!(docker.send(line, HOST, b"").await.status, 404, "{line}");
+    }
+    assert_eq!(docker.send("GET /v2/team/other/tags/list", HOST, b"").await.status, 404);
+    assert_eq!(docker.send("POST /v2/Team/blobs/uploads/", HOST, b"").await.status, 400, "not a name");
+}
+
 #[tokio::test]
 async fn repository_is_deleted_unless_that_is_denied() {
     let sandbox = Sandbox::with(vec![Answer::DeleteDenied]).await;

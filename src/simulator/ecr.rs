@@ -98,7 +98,7 @@ fn private_token(
 fn entry(aws: &SimulatedAws, call: &AuthenticatedCall, registry: &PrivateRegistry, account: AccountId) -> Value {
     let (token, end) = new_token(aws);
     let (principal, region) = (call.principal.clone(), registry.region().clone());
-    aws.repositories().issue(&token, Issued { principal, region, ends: end, is_bearer: false });
+    aws.repositories().issue(&token, Issued { principal, region, account: Some(account), ends: end, is_bearer: false });
     ecr::private_authorization(&token, end, &registry.host(account))
 }
 
@@ -158,6 +158,7 @@ fn delete_repository(
         return Err(AwsError::bad_request("AccessDeniedException", problem));
     }
     aws.repositories().delete(&name)?;
+    aws.images().remove(&name);
     Ok(json!({ "repository": { "repositoryName": name } }))
 }
 

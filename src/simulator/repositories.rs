@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::principal::Principal;
 use crate::aws_wire::{AwsError, ecr};
-use crate::registry::Region;
+use crate::registry::{AccountId, PrivateRegistry, Region};
 
 /// The most repositories in memory.
 const MAX_REPOSITORIES: usize = 1_000;
@@ -30,9 +30,18 @@ pub(super) struct Repositories {
 pub(super) struct Issued {
     pub(super) principal: Principal,
     pub(super) region: Region,
+    /// The account whose registry accepts the token; `None`: that of every account.
+    pub(super) account: Option<AccountId>,
     pub(super) ends: SystemTime,
     /// Whether it is a short-lived token of AWS Sign-In.
     pub(super) is_bearer: bool,
+}
+
+impl Issued {
+    pub(super) fn opens(&self, registry: &PrivateRegistry) -> bool {
+        let is_account = self.account.is_none() || self.account == registry.account();
+        is_account && self.region == *registry.region()
+    }
 }
 
 impl Repositories {

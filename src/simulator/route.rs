@@ -18,6 +18,9 @@ pub(super) async fn respond(aws: &SimulatedAws, request: Request<Incoming>) -> R
     let id = new_id();
     let span = tracing::debug_span!("simulated_aws", operation = Empty, region = Empty, request_id = id);
     async {
+        if registry_api::serves(&head) {
+            return registry_api::respond(aws, (head, body), &id).await;
+        }
         let response = match aws_wire::read_body(body).await {
             Ok(body) => dispatch(aws, &AwsRequest { head, body, id: id.clone() }).await,
             Err(error) => AwsResponse::json_error(error),
@@ -43,9 +46,6 @@ async fn dispatch(aws: &SimulatedAws, request: &AwsRequest) -> AwsResponse {
         && let Some(document) = web_identity::document(aws, request)
     {
         return document;
-    }
-    if registry_api::serves(request) {
-        return registry_api::respond(aws, request);
     }
     if signin::serves(request) {
         return signin::respond(aws, request).await;

@@ -100,7 +100,7 @@ fn output(aws: &SimulatedAws, call: AuthenticatedCall, region: Region, lifetime:
     let ends = aws.now() + lifetime;
     let token = token::password(ends.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
     let presented = BASE64.encode(format!("AWS:{token}").as_bytes());
-    let issued = Issued { principal: call.principal, region, ends, is_bearer: true };
+    let issued = Issued { principal: call.principal, region, account: None, ends, is_bearer: true };
     aws.repositories().issue(&presented, issued);
     json!({ "access_token": token, "token_type": "Bearer", "expires_in": lifetime.as_secs() })
 }

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::answer::Answer;
 use super::call::AuthenticatedCall;
+use super::images::Images;
 use super::issuer_keys::IssuerKeys;
 use super::principal::Principal;
 use super::repositories::Repositories;
@@ -41,6 +42,7 @@ pub(super) struct SimulatedAws {
     /// Roles whose trust policies do not allow `sts:TagSession`.
     untagged_roles: Mutex<HashSet<String>>,
     repositories: Mutex<Repositories>,
+    images: Mutex<Images>,
     token_calls: watch::Sender<u64>,
     calls: Mutex<BTreeMap<(Service, String), u64>>,
     issuer_keys: IssuerKeys,
@@ -55,6 +57,7 @@ impl SimulatedAws {
             sessions: Mutex::default(),
             untagged_roles: Mutex::default(),
             repositories: Mutex::default(),
+            images: Mutex::default(),
             token_calls: watch::Sender::new(0),
             calls: Mutex::default(),
             issuer_keys: IssuerKeys::default(),
@@ -84,6 +87,10 @@ impl SimulatedAws {
 
     pub(super) fn repositories(&self) -> MutexGuard<'_, Repositories> {
         lock(&self.repositories)
+    }
+
+    pub(super) fn images(&self) -> MutexGuard<'_, Images> {
+        lock(&self.images)
     }
 
     /// Returns whether the settings have the answer.
