@@ -14,6 +14,8 @@ use tokio::sync::watch;
 use tracing::info;
 
 pub use self::parts::{Parts, Upstream};
+#[cfg(feature = "simulator")]
+pub use self::simulation::Simulation;
 
 use self::announce::Announcer;
 use self::auth_material::AuthMaterial;
@@ -84,7 +86,7 @@ pub struct Start {
     pub stored: descriptor_store::Inherited,
     /// The simulated AWS to put behind the broker; none: AWS.
     #[cfg(feature = "simulator")]
-    pub simulation: Option<crate::simulator::Settings>,
+    pub simulation: Option<Simulation>,
 }
 
 /// Why a process could not serve.
@@ -177,7 +179,8 @@ async fn serve_until_signal(
         app.urls().iter().try_for_each(|url| print_line(format_args!("listening on {url}")))?;
     }
     #[cfg(feature = "simulator")]
-    if start.simulation.is_some() {
+    if let Some(simulation) = &start.simulation {
+        simulation.announce(&app.config)?;
         banner::print(&app.urls());
     }
     let (broker, issuers, keep_warm) = (app.broker(), app.broker.issuers(), app.keep_warm.clone());

@@ -37,7 +37,7 @@ fn get_formats_agree_on_the_password_and_text_has_none() {
 
     let text = get(&broker.address, &[&format!("https://{PRIVATE}/team/app:1")]).out();
     assert!(text.contains(PRIVATE) && text.contains("HIT") && !text.contains(&password[..20]), "{text}");
-    assert!(text.contains("\nsimulated      yes: no registry accepts the password"), "{text}");
+    assert!(text.contains("\nsimulated      yes: no real registry accepts the password"), "{text}");
     assert_eq!(get(&broker.address, &[PRIVATE, "-o", "userpass"]).out(), format!("AWS:{password}\n"));
 
     let line = get(&broker.address, &[PRIVATE, "-o", "json"]).out();

@@ -9,14 +9,35 @@ use tracing::warn;
 use crate::address::{DEFAULT_TCP, ListenAddress};
 use crate::config::Config;
 use crate::simulator::{Settings, Simulator};
+use crate::terminal::print_line;
 
-/// Starts the simulated AWS and points the configuration at it; without settings, the configuration stays.
-pub(super) async fn start(settings: Option<&Settings>, config: Config) -> anyhow::Result<Config> {
-    let Some(settings) = settings else { return Ok(config) };
-    let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let simulator = Simulator::bind(any_port, settings.clone()).await.context("cannot start the simulated AWS")?;
+/// The simulated AWS of a broker.
+#[derive(Debug)]
+pub struct Simulation {
+    /// Its address; none: a free port of loopback that only the broker knows.
+    pub listen: Option<SocketAddr>,
+    /// Its behaviour.
+    pub settings: Settings,
+}
+
+impl Simulation {
+    /// Prints the chosen address, at which tools reach the simulated registries.
+    pub(super) fn announce(&self, config: &Config) -> anyhow::Result<()> {
+        match (&self.listen, &config.aws.ecr_endpoint) {
+            (Some(_), Some(endpoint)) => print_line(format_args!("listening on simulated-aws+{endpoint}")),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Starts the simulated AWS and points the configuration at it; without one, the configuration stays.
+pub(super) async fn start(simulation: Option<&Simulation>, config: Config) -> anyhow::Result<Config> {
+    let Some(Simulation { listen, settings }) = simulation else { return Ok(config) };
+    let address = listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    let simulator = Simulator::bind(address, settings.clone()).await;
+    let simulator = simulator.with_context(|| format!("cannot start the simulated AWS on {address}"))?;
     let endpoint = format!("http://{}", simulator.address());
-    warn!(%endpoint, "AWS is simulated: no registry accepts the credentials");
+    warn!(%endpoint, "AWS is simulated: no real registry accepts the credentials");
     tokio::spawn(simulator.run_until(pending()));
     Ok(pointed_at(endpoint, config))
 }

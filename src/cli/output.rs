@@ -151,7 +151,7 @@ fn text(credentials: &RegistryCredentials) -> String {
 fn simulated(password: &str) -> Option<&'static str> {
     let decoded = Zeroizing::new(BASE64.decode(password.as_bytes()).ok()?);
     let Simulated { .. } = serde_json::from_slice(&decoded).ok()?;
-    Some("yes: no registry accepts the password; the broker runs with --simulate")
+    Some("yes: no real registry accepts the password; the broker runs with --simulate")
 }
 
 /// Returns the time left by the broker's clocks: this machine's may be wrong.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::config::{loopback_flag, report};
 #[cfg(feature = "simulator")]
-use super::simulation::Simulation;
+use super::simulation;
 use crate::app::{self, Start, StartError};
 use crate::config::{self, AwsFiles, Files, Sources};
 use crate::descriptor_store;
@@ -50,7 +50,7 @@ pub(super) struct Args {
     aws_api_secret_file: Option<PathBuf>,
     #[cfg(feature = "simulator")]
     #[command(flatten)]
-    simulation: Simulation,
+    simulation: simulation::Flags,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -77,7 +77,7 @@ fn serve(args: &Args, manager: ServiceManager) -> Result<(), StartError> {
         manager,
         stored,
         #[cfg(feature = "simulator")]
-        simulation: args.simulation.settings(),
+        simulation: args.simulation.start(),
     };
     app::serve(start)
 }
@@ -93,7 +93,7 @@ fn sources(args: &Args, sockets: &ActivatedSockets) -> Sources {
     #[cfg(feature = "simulator")]
     flags.extend(args.simulation.flags());
     #[cfg(feature = "simulator")]
-    let is_simulated = args.simulation.settings().is_some();
+    let is_simulated = args.simulation.start().is_some();
     #[cfg(not(feature = "simulator"))]
     let is_simulated = false;
     let file = if is_simulated { args.config.clone() } else { config::file_to_read(args.config.as_deref()) };

@@ -139,7 +139,7 @@ fn with_refusal_fixes(finding: Finding, credentials: &RegistryCredentials, statu
     let fix =
         format!("check that the identity of profile {profile} exists and may use {account}: repository policies, SCPs");
     let policy = if status == StatusCode::FORBIDDEN { ", the policy of the VPC endpoint" } else { "" };
-    let simulated = "or use a broker without --simulate: no registry accepts simulated credentials";
+    let simulated = "or use a broker without --simulate: no real registry accepts simulated credentials";
     finding.fix(format!("{fix}{policy}")).fix(simulated)
 }
 
