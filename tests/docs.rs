@@ -48,7 +48,7 @@ fn messages_in_troubleshooting_are_those_of_the_program() {
 #[test]
 fn links_lead_to_files_and_headings() {
     let mut broken = Vec::new();
-    let pages = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs", "deploy"];
+    let pages = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs", "deploy", "examples"];
     for page in pages.iter().flat_map(|root| pages_below(Path::new(root))) {
         for link in links(&read(&page)) {
             if !leads_somewhere(&page, &link) {
@@ -66,7 +66,9 @@ fn files_named_in_the_pages_exist() {
     for page in pages.iter().flat_map(|root| pages_below(Path::new(root))) {
         let text = read(&page);
         let is_file = |word: &&str| {
-            let known = ["src/", "tests/", "benches/", "fuzz/", "deploy/"].iter().any(|root| word.starts_with(root));
+            let known = ["src/", "tests/", "benches/", "fuzz/", "deploy/", "examples/"]
+                .iter()
+                .any(|root| word.starts_with(root));
             known && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte))
         };
         let files = text.split('`').skip(1).step_by(2).filter(is_file);

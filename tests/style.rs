@@ -36,7 +36,7 @@ const ERROR_STARTS: [&str; 6] = ["#[error(", "bail!(", "anyhow!(", ".context(", 
 
 #[test]
 fn sources_and_docs_avoid_banned_words() {
-    let roots = ["src", "tests", "benches", "fuzz/targets", "proto", "docs", "deploy", "build.rs"];
+    let roots = ["src", "tests", "benches", "fuzz/targets", "proto", "docs", "deploy", "examples", "build.rs"];
     let pages = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"];
     let files = roots.iter().chain(&pages).flat_map(|root| files_below(Path::new(root)));
     let found: Vec<_> = files
@@ -109,7 +109,7 @@ fn test_names_are_short() {
 #[test]
 fn pages_keep_their_limits() {
     let mut wrong = Vec::new();
-    let pages = ["docs", "deploy", "README.md", "CHANGELOG.md", "CONTRIBUTING.md"];
+    let pages = ["docs", "deploy", "examples", "README.md", "CHANGELOG.md", "CONTRIBUTING.md"];
     for file in pages.iter().flat_map(|root| files_below(Path::new(root))).filter(|file| extension(file) == "md") {
         let text = read(&file);
         for (line, problem) in page_problems(&text) {

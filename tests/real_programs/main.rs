@@ -26,6 +26,7 @@ mod workload_api;
 mod auth_files;
 mod aws;
 mod aws_api;
+mod demo;
 mod docker_cli;
 mod grpc_clients;
 mod haproxy;
