@@ -1,4 +1,30 @@
 //! Client of a broker: one connection at a time, and one deadline for connecting and all calls.
+//!
+//! It is the library's API: what it needs is the feature `client`, which has nothing of the AWS SDK in it. A call takes the broker's
+//! address, waits for a broker that restarts, and repeats what may be repeated until the deadline.
+//!
+//! ```no_run
+//! use ecr_broker::client::{Client, Failure, Query, Settings};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let settings = Settings::for_addresses("unix:/run/ecr-broker/broker.sock")?;
+//! let mut client = Client::connect(&settings).await?;
+//! match client.credentials_of("public.ecr.aws").await {
+//!     Ok(credentials) => println!("{} until {:?}", credentials.username, credentials.expire_time),
+//!     Err(Failure { reason: Some(reason), .. }) => println!("refused by the broker: {reason}"),
+//!     Err(failure) => println!("no answer: {failure}"),
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! - [`Settings::from_environment`] finds the broker as the commands do. Its fields have token, certificates and timeout.
+//! - [`Client::set_timeout`] gives the next calls their deadline; a client that lives longer sets it before each call.
+//! - [`Client::credentials`] takes several queries in one call, [`Watch`] receives each refresh.
+//! - [`Failure`] has the broker's reason, the request ID of its log, and the delay after which a retry may help.
+//!
+//! A password is in [`RegistryCredentials`] and nowhere else; its `Debug` does not print it. Types of `prost_types` convert:
+//! `SystemTime::try_from(time)` and `Duration::try_from(duration)`.
 
 use std::time::{Duration, SystemTime};
 
@@ -34,6 +60,7 @@ mod query;
 mod reconnect;
 mod retry;
 mod settings;
+mod settings_sources;
 mod status;
 mod tls_problem;
 pub mod token;

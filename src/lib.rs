@@ -1,5 +1,9 @@
 //! ecr-broker hands out Amazon ECR registry credentials over gRPC.
 //!
+//! Programs in Rust use the module [`client`]:
+//! `ecr-broker = { git = "…", default-features = false, features = ["client"] }`. All other modules are the program's own parts,
+//! and change without notice.
+//!
 //! The map: a module may use only the modules in the rows above its own. `tests/floors.rs` reads this table and checks it, and
 //! that no two files import each other in a circle. A file `foo.rs` with a folder `foo/` is a module and its parts.
 //!

@@ -58,6 +58,21 @@ async fn batch_retry_repeats_only_transient_failures() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn credentials_of_one_registry_are_retried() {
+    let broker = TestBroker::start();
+    let settings = Settings::for_addresses(&format!("http://{}", broker.tcp)).unwrap();
+    let mut client = Client::connect(&settings).await.unwrap();
+    broker.source.fail(FailureClass::Unavailable);
+    let recovered = recover_after(&broker, 1);
+    assert_eq!(client.credentials_of(HOST).await.unwrap().registry, HOST);
+    recovered.await.unwrap();
+    let refused = client.credentials_of("ghcr.io").await.unwrap_err();
+    assert_eq!(refused.reason.as_deref(), Some("REGISTRY_NOT_ECR"));
+    assert_eq!(broker.source.calls(), 2, "a failure and its retry");
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn denials_and_waits_beyond_the_deadline_are_not_retried() {
     let broker = TestBroker::start();
     let settings = settings_of(&broker);

@@ -28,6 +28,12 @@ pub struct Addresses(pub(super) Vec<Address>);
 #[error("{0:?} is not a broker address; use http://HOST:PORT, https://HOST:PORT or unix:/ABSOLUTE/PATH")]
 pub struct AddressError(String);
 
+impl AddressError {
+    pub(super) fn of(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
 impl Address {
     /// Returns the URI of requests. Over a Unix socket its host has no meaning.
     pub(crate) fn uri(&self) -> String {
@@ -60,7 +66,7 @@ impl FromStr for Address {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        let error = || AddressError(text.to_owned());
+        let error = || AddressError::of(text);
         let text = text.trim();
         let socket = ["unix://", "unix:"].iter().find_map(|scheme| text.strip_prefix(scheme));
         if let Some(path) = socket.or_else(|| text.starts_with('/').then_some(text)) {

@@ -25,7 +25,7 @@ mod places;
 /// Default time limit for connecting and the answer together: above the broker's for one AWS call (`aws.operation_timeout`, 8 s).
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time limit; an addition to the clock must not overflow.
-const MAX_TIMEOUT: Duration = Duration::from_hours(24);
+pub(super) const MAX_TIMEOUT: Duration = Duration::from_hours(24);
 /// Longest `client.toml`: it has some twenty keys.
 const MAX_FILE: u64 = 64 << 10;
 /// `client.toml` of the user, below `$XDG_CONFIG_HOME`.

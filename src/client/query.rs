@@ -21,6 +21,14 @@ pub struct Query {
     pub rejected: String,
 }
 
+impl Query {
+    /// Returns a query for a registry, with the profile and the validity that the broker chooses.
+    #[must_use]
+    pub fn new(registry: impl Into<String>) -> Self {
+        Self { registry: registry.into(), ..Self::default() }
+    }
+}
+
 impl From<&Query> for GetRegistryCredentialsRequest {
     fn from(query: &Query) -> Self {
         Self {

@@ -21,6 +21,18 @@ const MIN_WAIT: Duration = Duration::from_millis(100);
 type CredentialsResult = Result<RegistryCredentials, Failure>;
 
 impl Client<'_> {
+    /// Requests the credentials of one registry host, URL or image reference, and repeats the request as [`credentials`] does.
+    ///
+    /// # Errors
+    /// Returns the broker's last error, or why the call failed.
+    ///
+    /// [`credentials`]: Self::credentials
+    pub async fn credentials_of(&mut self, registry: &str) -> CredentialsResult {
+        let query = Query::new(registry);
+        let results = self.credentials(std::slice::from_ref(&query)).await?;
+        results.into_iter().next().unwrap_or_else(|| Err(Failure::empty_response()))
+    }
+
     /// Requests credentials, several as a batch, and returns the results in the order of the queries.
     ///
     /// A result with a retry delay is requested again while time remains.
