@@ -78,6 +78,41 @@ fn files_named_in_the_pages_exist() {
     assert!(missing.is_empty(), "{}", missing.join("\n"));
 }
 
+/// The lines of a page that shows an example are those of the program that CI compiles and runs.
+#[test]
+fn code_of_the_grpc_page_is_that_of_the_examples() {
+    let page = read(Path::new("docs/clients/grpc.md"));
+    for (language, file, blocks) in [
+        ("go", "go/main.go", 1),
+        ("java", "java/src/main/java/Client.java", 1),
+        ("js", "node/client.js", 1),
+        ("python", "python/client.py", 1),
+        ("rust", "rust/main.rs", 2),
+    ] {
+        let example = unindented(&read(&Path::new("examples").join(file)));
+        let shown = code_blocks(&page, language);
+        assert_eq!(shown.len(), blocks, "{language}");
+        for block in shown {
+            assert!(example.contains(&unindented(&block)), "examples/{file} has other lines than:\n{block}");
+        }
+    }
+}
+
+/// The code blocks of a page in this language.
+fn code_blocks(page: &str, language: &str) -> Vec<String> {
+    let start = format!("\n```{language}\n");
+    page.split(start.as_str())
+        .skip(1)
+        .filter_map(|rest| rest.split_once("\n```"))
+        .map(|(code, _)| code.into())
+        .collect()
+}
+
+/// Lines without their indentation: a page shows a method without its class.
+fn unindented(code: &str) -> String {
+    code.lines().map(str::trim).collect::<Vec<_>>().join("\n")
+}
+
 /// A guarantee is worth as much as the test that holds it.
 #[test]
 fn tests_named_as_proofs_exist() {

@@ -280,6 +280,8 @@ fn files_below(path: &Path) -> Vec<PathBuf> {
     }
     let entries = fs::read_dir(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let entries = entries.map(|entry| entry.expect("an entry").path());
+    // What Maven and npm leave in an example that is built where it is.
+    let entries = entries.filter(|path| !path.ends_with("target") && !path.ends_with("node_modules"));
     let below = entries.flat_map(|path| files_below(&path));
     below.filter(|file| file.to_str().is_some() && !["json", "sum", "mod", "png"].contains(&extension(file))).collect()
 }

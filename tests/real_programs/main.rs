@@ -28,6 +28,7 @@ mod aws;
 mod aws_api;
 mod demo;
 mod docker_cli;
+mod examples;
 mod grpc_clients;
 mod haproxy;
 mod jobs;
