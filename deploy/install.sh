@@ -4,14 +4,17 @@ set -eu
 
 usage() {
     cat <<'END'
-usage: install.sh --from URL_OR_DIRECTORY [--version VERSION] [--prefix DIRECTORY] [--helper-only]
+usage: install.sh --from URL_OR_DIRECTORY [--version VERSION] [--checksum SHA256] [--prefix DIRECTORY]
+                  [--helper-only] [--without-service]
        install.sh --uninstall [--prefix DIRECTORY]
   --from URL_OR_DIRECTORY  the release: its archives beside SHA256SUMS
   --version VERSION        such as 0.1.0 (default: the only one that SHA256SUMS names)
+  --checksum SHA256        of SHA256SUMS itself: a release that is not this one is refused
   --prefix DIRECTORY       default: /usr/local; the systemd unit is installed with it only as root
   --helper-only            docker's credential helper alone, for hosts without a broker
+  --without-service        no systemd unit, also as root: for hosts that only run clients
   --uninstall              remove the programs, pages and units; the configuration and the user stay
-The archive must have the checksum of SHA256SUMS. Fetch that file from where you trust it.
+The archive must have the checksum of SHA256SUMS. Fetch that file from where you trust it, or name its checksum.
 END
 }
 
@@ -20,15 +23,16 @@ fail() {
     exit 1
 }
 
-from='' version='' prefix=/usr/local helper_only=false uninstall=false
+from='' version='' checksum='' prefix=/usr/local helper_only=false service=true uninstall=false
 while [ $# -gt 0 ]; do
     case $1 in
-    --from | --version | --prefix)
+    --from | --version | --checksum | --prefix)
         [ $# -ge 2 ] || { usage >&2; exit 2; }
-        case $1 in --from) from=$2 ;; --version) version=$2 ;; --prefix) prefix=$2 ;; esac
+        case $1 in --from) from=$2 ;; --version) version=$2 ;; --checksum) checksum=$2 ;; --prefix) prefix=$2 ;; esac
         shift 2
         ;;
     --helper-only) helper_only=true; shift ;;
+    --without-service) service=false; shift ;;
     --uninstall) uninstall=true; shift ;;
     -h | --help) usage; exit ;;
     *) usage >&2; exit 2 ;;
@@ -78,7 +82,10 @@ fetch() {
     esac || fail "cannot fetch $1 from $from"
 }
 
+if command -v sha256sum >/dev/null; then sum=sha256sum; else sum='shasum -a 256'; fi
 fetch SHA256SUMS
+[ -z "$checksum" ] || (cd "$work" && echo "$checksum  SHA256SUMS" | $sum -c - >/dev/null 2>&1) ||
+    fail "SHA256SUMS of $from is not the one of --checksum; fetch it again, and do not use it"
 name=ecr-broker
 ! $helper_only || name=docker-credential-ecr-broker
 archives=$(sed -n "s/^[0-9a-f]\{64\}  \($name-${version:-[0-9][^ ]*}-$system-$arch\.tar\.gz\)\$/\1/p" "$work/SHA256SUMS")
@@ -88,7 +95,6 @@ case $archives in
 "*) fail "SHA256SUMS names several versions; choose one with --version" ;;
 esac
 fetch "$archives"
-if command -v sha256sum >/dev/null; then sum=sha256sum; else sum='shasum -a 256'; fi
 (cd "$work" && grep "  $archives\$" SHA256SUMS | $sum -c - >/dev/null) ||
     fail "$archives does not have the checksum of SHA256SUMS; fetch it again, and do not use it"
 mkdir "$work/content"
@@ -111,7 +117,7 @@ while read -r file; do
     put 0644 "$content/$file" "$prefix/$file"
 done <"$work/share"
 
-if [ -d "$content/systemd" ] && with_systemd; then
+if $service && [ -d "$content/systemd" ] && with_systemd; then
     for unit in ecr-broker.service ecr-broker.socket; do
         sed "s|/usr/bin/ecr-broker|$prefix/bin/ecr-broker|g" "$content/systemd/$unit" >"$work/$unit"
         put 0644 "$work/$unit" "/etc/systemd/system/$unit"
