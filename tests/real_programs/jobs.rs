@@ -9,6 +9,8 @@ mod buildkite;
 mod github;
 mod gitlab;
 mod issuer;
+mod jenkins;
+mod recipe;
 mod report;
 mod runner;
 mod site;

@@ -33,9 +33,12 @@ ACTIONS_ID_TOKEN_REQUEST_URL="${ACTIONS_ID_TOKEN_REQUEST_URL-}&client=sync" \
     BUILDKITE_AGENT_ENDPOINT="${BUILDKITE_AGENT_ENDPOINT-}&client=sync" \
     ecr-broker sync "$registry" --docker-config synced &
 sync=$!
-export DOCKER_CONFIG=$PWD/docker
-mkdir "$DOCKER_CONFIG"
-echo "{\"credHelpers\": {\"$registry\": \"ecr-broker\"}}" >"$DOCKER_CONFIG/config.json"
+# A recipe that configures docker names its directory.
+if [ -z "${DOCKER_CONFIG-}" ]; then
+    export DOCKER_CONFIG=$PWD/docker
+    mkdir "$DOCKER_CONFIG"
+    echo "{\"credHelpers\": {\"$registry\": \"ecr-broker\"}}" >"$DOCKER_CONFIG/config.json"
+fi
 push_with helper &
 helper=$!
 ecr-broker exec "$registry" -- "$0" exec &

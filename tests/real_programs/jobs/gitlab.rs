@@ -3,13 +3,14 @@
 use std::process::Output;
 
 use super::issuer::Life;
+use super::recipe::{Recipe, file};
 use super::report::CLIENTS;
 use super::site::{OF_THE_JOB, Site, Times, full};
 use crate::other::{run, text, tools};
 
 /// Runs the job with one token.
 fn run_job(site: &Site, seconds: i64, life: Life) -> Output {
-    site.commit("jobs/gitlab-ci.yml", ".gitlab-ci.yml");
+    site.commit(&file("gitlab", "gitlab-ci.yml"), ".gitlab-ci.yml");
     let mut gitlab = site.command("node", seconds);
     gitlab.arg(tools().join("node/node_modules/.bin/gitlab-ci-local")).args([
         "--shell-executor-no-image",
@@ -23,7 +24,7 @@ fn run_job(site: &Site, seconds: i64, life: Life) -> Output {
 #[test]
 #[ignore = "needs gitlab-ci-local, rsync, crane, docker-registry and htpasswd, which .ci/tools installs"]
 fn gitlab_job_pushes_throughout_with_a_token_of_its_length() {
-    let (site, times) = (Site::new(), Times::of_this_run());
+    let (site, times) = (Site::new(&Recipe::of("gitlab")), Times::of_this_run());
     let ended = run_job(&site, times.seconds, OF_THE_JOB);
     assert!(ended.status.success(), "{ended:?}");
     let report = site.report();
@@ -36,7 +37,7 @@ fn gitlab_job_pushes_throughout_with_a_token_of_its_length() {
 #[test]
 #[ignore = "needs gitlab-ci-local, rsync, crane, docker-registry and htpasswd, which .ci/tools installs"]
 fn gitlab_job_pushes_until_its_token_ends_and_says_so() {
-    let site = Site::new();
+    let site = Site::new(&Recipe::of("gitlab"));
     let (seconds, life) = match full() {
         Some(seconds) => (seconds, Life { issued: 0, expires: 20 }),
         // The broker accepts it for 15 s.

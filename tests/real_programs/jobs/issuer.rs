@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use crate::cases::{AUDIENCE, ISSUER, SUBJECT, Signer};
+use serde_json::{Map, Value};
+
+use crate::cases::Signer;
 
 /// When a token is issued and when it ends, in seconds from now.
 #[derive(Debug, Clone, Copy)]
@@ -15,12 +17,13 @@ pub(super) struct Life {
 #[derive(Clone)]
 pub(super) struct Issuer {
     signer: Arc<Signer>,
+    claims: Map<String, Value>,
     issued: Arc<Mutex<Vec<String>>>,
 }
 
 impl Issuer {
-    pub(super) fn new() -> Self {
-        Self { signer: Arc::new(Signer::new("k1")), issued: Arc::default() }
+    pub(super) fn new(claims: Map<String, Value>) -> Self {
+        Self { signer: Arc::new(Signer::new("k1")), claims, issued: Arc::default() }
     }
 
     pub(super) fn jwks(&self) -> String {
@@ -37,10 +40,10 @@ impl Issuer {
     /// Returns a token that is not the job's.
     pub(super) fn sign(&self, life: Life) -> String {
         let now = i64::try_from(now()).unwrap();
-        let (issued, expires) = (now + life.issued, now + life.expires);
-        let claims =
-            format!(r#"{{"iss":"{ISSUER}","sub":"{SUBJECT}","aud":"{AUDIENCE}","iat":{issued},"exp":{expires}}}"#);
-        self.signer.sign(&self.signer.header(), &claims)
+        let mut claims = self.claims.clone();
+        claims.insert("iat".to_owned(), (now + life.issued).into());
+        claims.insert("exp".to_owned(), (now + life.expires).into());
+        self.signer.sign(&self.signer.header(), &Value::Object(claims).to_string())
     }
 
     /// Returns every token of the job, the first one first.

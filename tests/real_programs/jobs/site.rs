@@ -8,17 +8,16 @@ use std::process::Command;
 
 use super::issuer::{Issuer, Life};
 use super::program::{self, Ended, PROGRAM, Server};
+use super::recipe::Recipe;
 use super::report::Report;
 use crate::PRIVATE;
-use crate::cases::{AUDIENCE, ISSUER, SUBJECT};
-use crate::certificates::RUNNER;
 use crate::other::{Foreign, script, succeed, tools};
 use crate::registry::{COMPARED, make_image};
 use crate::registry_over_tls::RegistryOverTls;
 use crate::scraped::{Sample, Scraped};
 use crate::verified;
 
-const HELPER: &str = env!("CARGO_BIN_EXE_docker-credential-ecr-broker");
+pub(super) const HELPER: &str = env!("CARGO_BIN_EXE_docker-credential-ecr-broker");
 /// A token of a job's length.
 pub(super) const OF_THE_JOB: Life = Life { issued: 0, expires: 1800 };
 
@@ -56,10 +55,11 @@ pub(super) fn full() -> Option<i64> {
 }
 
 impl Site {
-    pub(super) fn new() -> Self {
-        let (directory, issuer, aws) = (tempfile::tempdir().unwrap(), Issuer::new(), RegistryOverTls::start());
-        fs::write(directory.path().join("jwks.json"), issuer.jwks()).unwrap();
-        let (broker, ops) = broker(directory.path(), &aws);
+    pub(super) fn new(recipe: &Recipe) -> Self {
+        let (directory, aws) = (tempfile::tempdir().unwrap(), RegistryOverTls::start());
+        let (issuer, jwks) = (Issuer::new(recipe.claims.clone()), directory.path().join("jwks.json"));
+        fs::write(&jwks, issuer.jwks()).unwrap();
+        let (broker, ops) = broker(directory.path(), &recipe.with_keys(&jwks), &aws);
         let address = broker.address.replace("grpcs://127.0.0.1", "https://localhost");
         let mut site = Self { directory, issuer, _broker: broker, address, ops, aws, registry: None };
         fs::write(site.path("token"), site.issuer.sign(OF_THE_JOB)).unwrap();
@@ -94,10 +94,10 @@ impl Site {
     }
 
     /// Makes the job's directory a git repository with one more file.
-    pub(super) fn commit(&self, from: &str, to: &str) {
+    pub(super) fn commit(&self, from: &Path, to: &str) {
         let repository = self.path("repository");
         fs::create_dir_all(repository.join(to).parent().unwrap()).unwrap();
-        fs::copy(script(from), repository.join(to)).unwrap();
+        fs::copy(from, repository.join(to)).unwrap();
         let git = |arguments: &[&str]| {
             let identity = ["-c", "user.name=test", "-c", "user.email=test@example.com"];
             let mut git = Command::new("git");
@@ -165,15 +165,12 @@ impl Site {
     }
 }
 
-fn broker(place: &Path, aws: &RegistryOverTls) -> (Server, String) {
+fn broker(place: &Path, recipe: &str, aws: &RegistryOverTls) -> (Server, String) {
     aws.authority.server().write(place, "broker");
     let text = format!(
         "aws.region = \"eu-central-1\"\n\
          server.tls = {{ certificate = \"{0}/broker.crt\", key = \"{0}/broker.key\" }}\n\
-         authentication.client_ca = {{ \"a.example\" = \"{1}\" }}\n\
-         [[authentication.jwt]]\nname = \"ci\"\nissuer = \"{ISSUER}\"\naudience = \"{AUDIENCE}\"\njwks_file = \"{0}/jwks.json\"\n\
-         [[grants]]\nid = \"jobs\"\ncallers = [{{ jwt = \"ci\", subject = \"{SUBJECT}\" }}, {{ spiffe = \"{RUNNER}\" }}]\n\
-         registries = [{{ accounts = [\"123456789012\"], regions = [\"*\"] }}]\n",
+         authentication.client_ca = {{ \"a.example\" = \"{1}\" }}\n{recipe}",
         place.display(),
         aws.authority.file.display()
     );

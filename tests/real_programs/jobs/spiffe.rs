@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::issuer::now;
 use super::program::{self, Ended};
+use super::recipe::Recipe;
 use super::report::CLIENTS;
 use super::site::{Site, Times, full};
 use crate::cases::AUDIENCE;
@@ -34,7 +35,7 @@ fn assert_pushed_throughout(site: &Site, kind: &str, svids: usize) {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs crane, docker-registry and htpasswd, which .ci/tools installs"]
 async fn job_with_jwt_svids_pushes_for_longer_than_one_lives() {
-    let (site, times) = (Arc::new(Site::new()), Times::of_this_run());
+    let (site, times) = (Arc::new(Site::new(&Recipe::spiffe())), Times::of_this_run());
     let issuer = site.issuer.clone();
     let issue = move |audience: &str| (audience == AUDIENCE).then(|| issuer.issue(times.life));
     workload_api::serve(&site.path("agent"), issue, X509Svid::default);
@@ -47,7 +48,7 @@ async fn job_with_jwt_svids_pushes_for_longer_than_one_lives() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs crane, docker-registry and htpasswd, which .ci/tools installs"]
 async fn job_with_x509_svids_pushes_for_longer_than_one_lives() {
-    let site = Arc::new(Site::new());
+    let site = Arc::new(Site::new(&Recipe::spiffe()));
     let (seconds, life) = full().map_or((11, 5), |seconds| (seconds, 20));
     let issued = Arc::<Mutex<Vec<Pair>>>::default();
     let (signer, kept) = (Arc::clone(&site), Arc::clone(&issued));
