@@ -28,6 +28,7 @@ mod aws;
 mod aws_api;
 mod demo;
 mod docker_cli;
+mod engines;
 mod examples;
 mod grpc_clients;
 mod haproxy;
