@@ -113,6 +113,22 @@ fn unindented(code: &str) -> String {
     code.lines().map(str::trim).collect::<Vec<_>>().join("\n")
 }
 
+/// Blocks below a link to a file of `examples/` are parts of that file, which CI checks or runs.
+#[test]
+fn recipes_in_pages_are_those_of_examples() {
+    let mut different = Vec::new();
+    let mut compared = 0;
+    for page in pages_below(Path::new("docs/ci")) {
+        for (file, block) in shown(&read(&page)) {
+            compared += 1;
+            if !read(&page.parent().expect("a folder").join(&file)).contains(&block) {
+                different.push(format!("{}: {file}", page.display()));
+            }
+        }
+    }
+    assert!(compared >= 15 && different.is_empty(), "{compared} blocks: {different:?}");
+}
+
 /// A guarantee is worth as much as the test that holds it.
 #[test]
 fn tests_named_as_proofs_exist() {
@@ -131,11 +147,25 @@ fn tests_named_as_proofs_exist() {
 fn checker_reads_links_headings_and_reasons() {
     assert_eq!(links("see [a](b.md#c), [d](https://e.example) and `[f](g)`"), ["b.md#c"]);
     assert_eq!(anchor("docker's credential helper (`-o`)"), "dockers-credential-helper--o");
+    let page = "[a](../../examples/a):\n\n```toml\nb = 1\n```\n\nc\n```\nd\n```\n";
+    assert_eq!(shown(page), [("../../examples/a".to_owned(), "b = 1\n".to_owned())]);
     let proto = "// Reasons:\n//   INTERNAL  INTERNAL_ERROR: a bug.\n//             DEADLINE: late.\n\nservice S {}";
     assert_eq!(reasons(proto), ["INTERNAL_ERROR", "DEADLINE"]);
     let code = "#[tokio::test]\n#[ignore = \"x\"]\nasync fn a_b() {}\nfn no_test() {}\n    #[test]\n    fn c_d() {}";
     assert_eq!(tests_in(code), ["a_b", "c_d"]);
     assert!(is_name_of_a_test("p8_one_of_them") && !is_name_of_a_test("client_crl") && !is_name_of_a_test("a_b_c d_e"));
+}
+
+/// The code blocks that follow a line with a link to a file of `examples/`, with that file.
+fn shown(page: &str) -> Vec<(String, String)> {
+    let parts: Vec<_> = page.split("```").collect();
+    let blocks = parts.chunks_exact(2).filter_map(|pair| {
+        let line = pair[0].trim_end().lines().last()?;
+        let (_, target) = line.split_once("](").filter(|(_, target)| target.starts_with("../../examples/"))?;
+        let (file, (_, block)) = (target.split(')').next()?, pair[1].split_once('\n')?);
+        Some((file.to_owned(), block.to_owned()))
+    });
+    blocks.collect()
 }
 
 /// Settings in these pages have fewer words.
