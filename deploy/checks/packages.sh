@@ -107,7 +107,8 @@ tried() { # DIRECTORY
 }
 passes 'release: installed, run, upgraded and removed under systemd' tried "$work/release"
 mkdir "$work/forgetful"
-cp --recursive deploy LICENSE CHANGELOG.md Cargo.toml "$work/forgetful"
+cp --recursive deploy "$work/forgetful"
+ln -s "$PWD"/{build.rs,Cargo.lock,Cargo.toml,CHANGELOG.md,LICENSE,NOTICE,benches,examples,src,tests} "$work/forgetful"
 replaced deploy/packages/preremove.sh 'systemctl --no-reload disable --now' 'systemctl --no-reload disable' >"$work/forgetful/deploy/packages/preremove.sh"
 SOURCE_DATE_EPOCH=0 "$work/forgetful/deploy/packages/build" --binaries "$work/programs" --output "$work/forgets" >/dev/null
 catches 'a package that leaves its service running' tried "$work/forgets"
