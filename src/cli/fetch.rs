@@ -16,8 +16,7 @@ pub(super) struct Fetched {
 
 /// Fetches the credentials of all queries in one call, and prints each failure.
 pub(super) fn fetch(settings: &Settings, queries: &[Query]) -> anyhow::Result<Fetched> {
-    let results = block_on(async { Client::connect(settings).await?.credentials(queries).await })?;
-    Ok(report(queries, results))
+    Ok(block_on(fetch_queries(settings, queries))?)
 }
 
 /// Fetches credentials that are not older than this call: those from the cache are reported as rejected, and others requested.
@@ -47,19 +46,27 @@ pub(super) fn fetch_fresh(settings: &Settings, mut queries: Vec<Query>) -> anyho
     Ok(report(&queries, results))
 }
 
-/// Fetches the credentials of all registries that the caller's grants name, which are the snapshot of a watch. Prints each failure.
-pub(super) fn fetch_granted(settings: &Settings) -> anyhow::Result<Fetched> {
+/// Fetches the credentials of all queries in one call; without queries, those of all registries that the caller's grants name. Prints
+/// each failure.
+pub(super) async fn fetch_all(settings: &Settings, queries: &[Query]) -> Fetched {
+    if queries.is_empty() { fetch_granted(settings).await } else { fetch_queries(settings, queries).await }
+}
+
+async fn fetch_queries(settings: &Settings, queries: &[Query]) -> Fetched {
+    let results = async { Client::connect(settings).await?.credentials(queries).await };
+    report(queries, results.await)
+}
+
+/// Fetches the snapshot of a watch.
+async fn fetch_granted(settings: &Settings) -> Fetched {
     let mut fetched = Fetched { credentials: Vec::new(), exit: Exit::Success };
-    let failure = block_on(async {
-        let mut watch = Watch::new(settings, &[]);
-        let snapshot = timeout(settings.timeout, fetched.collect(&mut watch)).await;
-        snapshot.unwrap_or_else(|_| Some(Failure::timed_out()))
-    })?;
-    if let Some(failure) = failure {
+    let mut watch = Watch::new(settings, &[]);
+    let snapshot = timeout(settings.timeout, fetched.collect(&mut watch)).await;
+    if let Some(failure) = snapshot.unwrap_or_else(|_| Some(Failure::timed_out())) {
         print_error(&failure);
         fetched.exit = Exit::from(&failure);
     }
-    Ok(fetched)
+    fetched
 }
 
 impl Fetched {

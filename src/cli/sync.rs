@@ -8,11 +8,12 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 
-use self::auth_file::AuthFile;
+use self::file_target::FileTarget;
 use self::updater::Updater;
 use super::connection_args::ConnectionArgs;
 use super::watch_args::WatchArgs;
-use crate::client::{block_on, registry_host};
+use crate::client::{Query, Settings, block_on, registry_host};
+use crate::clock::{Clock as _, SystemClock};
 use crate::exit_code::Exit;
 use crate::terminal::print_error;
 
@@ -21,7 +22,9 @@ mod auth_file;
 mod expiry_notes;
 mod failure_notes;
 mod file_lock;
+mod file_target;
 mod hook;
+mod target;
 mod updater;
 
 const EXAMPLES: &str = "\
@@ -83,18 +86,36 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (settings, profile) = args.connection.settings()?;
     let settings = settings.without_default_loopback();
     let queries = args.watch.queries(&profile);
+    sync_file(args, &settings, &queries)
+}
+
+fn sync_file(args: &Args, settings: &Settings, queries: &[Query]) -> anyhow::Result<ExitCode> {
     let path = args.target.path()?;
     let hosts = queries.iter().filter_map(|query| registry_host(&query.registry)).collect();
-    let file = AuthFile::open(path, hosts, args.merge).map_err(anyhow::Error::msg)?;
     // Removes expired entries before the first call, whatever its result.
-    let mut updater = Updater::new(file).map_err(anyhow::Error::msg)?;
+    let opened = FileTarget::open(path, hosts, args.merge, SystemClock::new().now());
+    let (mut target, entries, removal) = opened.map_err(anyhow::Error::msg)?;
     if args.once {
-        return Ok(updater.update_once(&settings, &queries, args.on_change.as_deref())?.into());
+        let mut updater = Updater::new(target, entries, removal);
+        let exit = block_on(updater.update_once(settings, queries))??;
+        return Ok(after_change(args, &updater, exit).into());
     }
     if let Some(command) = &args.on_change {
-        updater.start_hook(command.clone())?;
+        target.start_hook(command.clone())?;
     }
-    Ok(block_on(updater.follow(&settings, &queries))??.into())
+    Ok(block_on(Updater::new(target, entries, removal).follow(settings, queries))??.into())
+}
+
+/// Runs the command of `--on-change` if the file has changed. Returns the exit code of sync.
+fn after_change(args: &Args, updater: &Updater<FileTarget>, exit: Exit) -> Exit {
+    let Some(command) = args.on_change.as_ref().filter(|_| updater.has_changed()) else { return exit };
+    match hook::run(command, updater.target().path()) {
+        Ok(()) => exit,
+        Err(problem) => {
+            print_error(format_args!("{problem:#}"));
+            if exit == Exit::Success { Exit::Failure } else { exit }
+        }
+    }
 }
 
 impl TargetFile {

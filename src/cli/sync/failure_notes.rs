@@ -11,14 +11,18 @@ const REMINDER: Duration = Duration::from_mins(10);
 /// Most registries whose failures are remembered. A broker names the registries if the user does not.
 const MAX_SUBJECTS: usize = 1_000;
 
-/// The last printed failure of each subject: a registry, or the empty text for the connection.
+/// The last printed failure of each subject: a registry, a part of the target, or the empty text for the connection.
 #[derive(Debug, Default)]
 pub(super) struct FailureNotes(BTreeMap<String, (String, Moment)>);
 
 impl FailureNotes {
     /// Returns whether to print a failure, and remembers it. Request IDs, delays and waits differ each time, and do not count.
     pub(super) fn is_due(&mut self, subject: &str, failure: &Failure, now: Moment) -> bool {
-        let text = format!("{:?} {}", failure.reason, without_times(&failure.message));
+        self.is_new(subject, format!("{:?} {}", failure.reason, without_times(&failure.message)), now)
+    }
+
+    /// Returns whether to print a text, and remembers it.
+    pub(super) fn is_new(&mut self, subject: &str, text: String, now: Moment) -> bool {
         if self.0.get(subject).is_some_and(|(last, at)| *last == text && now.since(*at) < REMINDER) {
             return false;
         }

@@ -1,31 +1,25 @@
-//! Keeps the entries of the file equal to the events of a watch.
+//! Keeps a target equal to the events of a watch.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use tokio::time::sleep;
 
 use super::auth_entries::AuthEntries;
-use super::auth_file::{AuthFile, Written};
 use super::failure_notes::FailureNotes;
-use super::hook::{self, Hook};
-use crate::cli::fetch::{Fetched, fetch, fetch_granted};
+use super::target::{Problem, Target, Update};
+use crate::cli::fetch::{Fetched, fetch_all};
 use crate::client::{Failure, Query, Settings, Watch, WatchEvent};
 use crate::clock::{Clock as _, SystemClock};
 use crate::exit_code::Exit;
 use crate::signal::Signals;
 use crate::terminal::{print_error, print_line};
-use crate::time_text::short;
-
-/// The most time between two checks: the clock may be set, and the file may be deleted.
-const INTERVAL: Duration = Duration::from_secs(30);
 
 /// The subject of failures that concern all registries.
 const CONNECTION: &str = "";
 
-/// A file and the entries that belong into it.
-pub(super) struct Updater {
-    file: AuthFile,
+/// A target and the entries that belong into it.
+pub(super) struct Updater<T> {
+    target: T,
     entries: AuthEntries,
     /// Hosts whose entries have expired since the last event.
     expired: BTreeSet<String>,
@@ -35,78 +29,62 @@ pub(super) struct Updater {
     rejections: usize,
     first_rejection: Option<Failure>,
     has_changed: bool,
-    /// Hosts whose entries are not sync's. Each is printed once.
-    foreign: BTreeSet<String>,
+    /// The target's problems after the last update.
+    problems: Vec<Problem>,
     failures: FailureNotes,
-    hook: Option<Hook>,
     clock: SystemClock,
 }
 
-impl Updater {
-    /// Loads the entries of an earlier sync, and removes those that have expired.
-    pub(super) fn new(mut file: AuthFile) -> Result<Self, String> {
-        let clock = SystemClock::new();
-        let entries = file.load(clock.now())?;
+impl<T: Target> Updater<T> {
+    /// Takes a target with the entries of an earlier sync, and what their removal changed.
+    pub(super) fn new(target: T, entries: AuthEntries, removal: Update) -> Self {
         let mut updater = Self {
-            file,
+            target,
             entries,
             expired: BTreeSet::new(),
             has_snapshot: false,
             rejections: 0,
             first_rejection: None,
             has_changed: false,
-            foreign: BTreeSet::new(),
+            problems: Vec::new(),
             failures: FailureNotes::default(),
-            hook: None,
-            clock,
+            clock: SystemClock::new(),
         };
-        updater.write()?;
-        Ok(updater)
+        updater.report(removal);
+        updater
     }
 
-    /// Runs the hook at once if the file exists: an earlier sync may have been killed between its change and its hook.
-    pub(super) fn start_hook(&mut self, command: String) -> std::io::Result<()> {
-        let hook = Hook::start(command, self.file.path().to_owned())?;
-        if self.file.path().exists() {
-            hook.trigger();
-        }
-        self.hook = Some(hook);
-        Ok(())
+    pub(super) fn target(&self) -> &T {
+        &self.target
     }
 
-    /// Fetches once, writes the file, and runs the hook command if that changed the file. Without queries it fetches all that the grants
-    /// name.
-    pub(super) fn update_once(
-        &mut self,
-        settings: &Settings,
-        queries: &[Query],
-        on_change: Option<&str>,
-    ) -> anyhow::Result<Exit> {
-        let Fetched { credentials, exit } =
-            if queries.is_empty() { fetch_granted(settings)? } else { fetch(settings, queries)? };
+    /// Returns whether the target has changed since the start.
+    pub(super) fn has_changed(&self) -> bool {
+        self.has_changed
+    }
+
+    /// Fetches once and updates the target. Without queries it fetches all that the grants name.
+    pub(super) async fn update_once(&mut self, settings: &Settings, queries: &[Query]) -> anyhow::Result<Exit> {
+        let Fetched { credentials, exit } = fetch_all(settings, queries).await;
         for credentials in &credentials {
             self.entries.insert(credentials, self.clock.now());
         }
-        self.write().map_err(anyhow::Error::msg)?;
-        if let (true, Some(command)) = (self.has_changed, on_change)
-            && let Err(problem) = hook::run(command, self.file.path())
-        {
-            print_error(format_args!("{problem:#}"));
-            return Ok(if exit == Exit::Success { Exit::Failure } else { exit });
-        }
+        self.update().await;
+        let exit =
+            if exit == Exit::Success { self.problems.first().map_or(exit, |problem| problem.exit) } else { exit };
         if !self.has_changed && exit == Exit::Success {
-            print_line(format_args!("{} is up to date", self.file.path().display()))?;
+            print_line(format_args!("{} is up to date", self.target.name()))?;
         }
-        let is_complete = self.foreign.is_empty() || exit != Exit::Success;
-        Ok(if is_complete { exit } else { Exit::Failure })
+        Ok(exit)
     }
 
-    /// Follows the watch until a signal. The entries stay in the file, because its readers may outlive this process.
+    /// Follows the watch until a signal. The entries stay in the target, because its readers may outlive this process.
     pub(super) async fn follow(mut self, settings: &Settings, queries: &[Query]) -> anyhow::Result<Exit> {
         let mut signals = Signals::listen()?;
         let mut watch = Watch::new(settings, queries);
         loop {
-            let pause = self.entries.next_expiry(self.clock.now()).map_or(INTERVAL, |expiry| expiry.min(INTERVAL));
+            let (now, pause) = (self.clock.now(), self.target.pause(self.clock.now()));
+            let pause = self.entries.next_expiry(now).map_or(pause, |expiry| expiry.min(pause));
             tokio::select! {
                 () = signals.received() => return Ok(Exit::Success),
                 () = sleep(pause) => {}
@@ -120,9 +98,9 @@ impl Updater {
                     }
                 }
             }
-            if let Err(problem) = self.write() {
-                // The next interval tries again.
-                print_error(problem);
+            tokio::select! {
+                () = signals.received() => return Ok(Exit::Success),
+                () = self.update() => {}
             }
             // The broker does not resend a credential that this watch still names as known.
             for host in std::mem::take(&mut self.expired) {
@@ -170,7 +148,7 @@ impl Updater {
         if self.entries.is_empty() {
             print_error(format_args!("{failure}; trying again"));
         } else {
-            print_error(format_args!("{failure}; valid entries stay in {}", self.file.path().display()));
+            print_error(format_args!("{failure}; valid entries stay in {}", self.target.name()));
         }
     }
 
@@ -181,35 +159,29 @@ impl Updater {
         }
     }
 
-    /// Prints what the file has now. Without a reader there is nothing to tell.
-    fn note_written(&self) {
-        let (file, count) = (self.file.path().display(), self.entries.iter().count());
-        let plural = if count == 1 { "y" } else { "ies" };
-        let _ = match self.entries.next_expiry(self.clock.now()) {
-            Some(left) => print_line(format_args!("{file}: {count} registr{plural}, valid for {}", short(left))),
-            None => print_line(format_args!("{file}: no registry is left")),
-        };
+    /// Removes expired entries and updates the target.
+    async fn update(&mut self) {
+        let now = self.clock.now();
+        self.expired.extend(self.entries.remove_expired(now));
+        let update = self.target.update(&self.entries, now).await;
+        self.report(update);
     }
 
-    /// Removes expired entries and writes the file if it has changed.
-    fn write(&mut self) -> Result<(), String> {
-        self.expired.extend(self.entries.remove_expired(self.clock.now()));
-        let Written { changed, foreign } = self.file.write(&self.entries)?;
-        for host in foreign.difference(&self.foreign) {
-            let file = self.file.path().display();
-            print_error(format_args!(
-                "{file}: the entry for {host} is not sync's, and stays; remove it (docker logout {host})"
-            ));
+    /// Prints changes, and problems that are new or due again. Without a reader of stdout there is nothing to tell.
+    fn report(&mut self, Update { changes, problems }: Update) {
+        self.has_changed |= !changes.is_empty();
+        for line in changes {
+            let _ = print_line(line);
         }
-        self.foreign = foreign;
-        if changed {
-            self.has_changed = true;
-            self.note_written();
-            if let Some(hook) = &self.hook {
-                hook.trigger();
+        for ended in self.problems.iter().filter(|known| problems.iter().all(|now| now.subject != known.subject)) {
+            self.failures.end(&ended.subject);
+        }
+        for problem in &problems {
+            if self.failures.is_new(&problem.subject, problem.text.clone(), self.clock.now()) {
+                print_error(&problem.text);
             }
         }
-        Ok(())
+        self.problems = problems;
     }
 }
 
