@@ -94,7 +94,7 @@ fn google_rpc() -> Result<DescriptorSetFileResolver, Box<dyn Error>> {
 /// Passes the enabled features to the crate.
 fn pass_features() {
     let is_enabled = |name: &&str| env::var_os(format!("CARGO_FEATURE_{}", name.to_ascii_uppercase())).is_some();
-    let features: Vec<_> = ["server", "client", "simulator"].into_iter().filter(is_enabled).collect();
+    let features: Vec<_> = ["server", "client", "simulator", "kubernetes"].into_iter().filter(is_enabled).collect();
     println!("cargo:rustc-env=ECR_BROKER_FEATURES={}", features.join(", "));
 }
 

@@ -10,6 +10,7 @@
 //! | group | module | what it is |
 //! |---|---|---|
 //! | domain | [`quoted`] | escapes and truncates untrusted text for people |
+//! | domain | [`kubernetes_name`] | names of objects in Kubernetes |
 //! | domain | [`moment`] | a point in time on the wall clock and on the monotonic clock |
 //! | domain | [`registry`] | accounts, regions, partitions and the grammar of ECR hosts |
 //! | domain | [`caller`] | callers and principals |
@@ -65,6 +66,7 @@
 //! | process | [`simulator`] | simulated AWS on loopback |
 //! | process | [`exit_code`] | exit codes, the same for every command |
 //! | process | [`terminal`] | lines on stdout and stderr |
+//! | process | [`kubernetes`] | Secrets and namespaces of the Kubernetes API |
 //! | process | [`app`] | composition root and process lifecycle |
 //! | process | [`adoption`] | switch-over from other helpers: canary hosts and the report |
 //! | process | [`helper`] | docker, kubelet and Bazel credential helper protocols |
@@ -72,8 +74,8 @@
 //! | process | [`prove`] | checks of what the broker assumes of AWS |
 //! | process | [`cli`] | command line |
 //!
-//! The Cargo features `server`, `client` and `simulator`, all on by default, gate whole modules. `server` includes `client`;
-//! `client` and `simulator` build alone.
+//! The Cargo features `server`, `client`, `simulator` and `kubernetes`, all on by default, gate whole modules. `server` and
+//! `kubernetes` include `client`; `client` and `simulator` build alone.
 //!
 //! The broker and the commands are programs of Linux. On macOS and Windows `client` has what `docker-credential-ecr-broker` needs:
 //! the modules above without [`cli`], [`doctor`], [`exit_code`], [`signal`] and [`terminal`]. What differs between systems is in
@@ -137,6 +139,10 @@ pub mod inherited;
 pub mod jitter;
 #[cfg(feature = "client")]
 pub mod json_file;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
+#[cfg(feature = "client")]
+pub mod kubernetes_name;
 #[cfg(feature = "server")]
 pub mod limits;
 #[cfg(feature = "server")]

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::client::{RegistryCredentials, valid_for};
 use crate::helper::registry_auth::{authorization, basic};
+use crate::kubernetes_name;
 use crate::quoted::Visible;
 use crate::time_text::{rfc3339_millis, short};
 
@@ -40,28 +41,16 @@ pub(super) enum OutputFormat {
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct SecretArgs {
     /// Name of the Secret; required by -o k8s-secret
-    #[arg(long, value_name = "NAME", required_if_eq("output", "k8s-secret"), value_parser = dns_name)]
+    #[arg(long, value_name = "NAME", required_if_eq("output", "k8s-secret"), value_parser = kubernetes_name::parse)]
     name: Option<String>,
     /// Namespace of the Secret; default: kubectl's current one
-    #[arg(long, value_name = "NAMESPACE", value_parser = dns_name)]
+    #[arg(long, value_name = "NAMESPACE", value_parser = kubernetes_name::parse)]
     namespace: Option<String>,
 }
 
 impl SecretArgs {
     pub(super) fn is_set(&self) -> bool {
         self.name.is_some() || self.namespace.is_some()
-    }
-}
-
-/// Parses a name that Kubernetes accepts.
-fn dns_name(text: &str) -> Result<String, &'static str> {
-    let known = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
-    let edges = [text.bytes().next(), text.bytes().last()];
-    let good = edges.iter().all(|byte| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()));
-    if good && text.len() <= 253 && text.bytes().all(known) {
-        Ok(text.to_owned())
-    } else {
-        Err("not a Kubernetes name; use a-z, 0-9, - and ., beginning and ending with a letter or digit")
     }
 }
 

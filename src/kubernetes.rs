@@ -1,0 +1,14 @@
+//! The part of the Kubernetes API that `sync` needs: Secrets, and the names of namespaces.
+//!
+//! kube-rs has the connection and the authentication. Secrets have types of our own, because those of k8s-openapi print their contents.
+
+pub use self::api::{Api, FIELD_MANAGER};
+pub use self::error::{ApiError, Scope};
+pub use self::name::{SecretName, Selector};
+pub use self::secret::{Manifest, Secret};
+
+mod api;
+mod config;
+mod error;
+mod name;
+mod secret;

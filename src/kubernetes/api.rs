@@ -1,0 +1,153 @@
+//! Calls to the API server.
+
+use std::fmt;
+use std::time::Duration;
+
+use kube::Client;
+use kube::core::Request;
+use kube::core::params::{DeleteParams, GetParams, ListParams, Patch, PatchParams, Preconditions};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+use zeroize::Zeroizing;
+
+use super::config;
+use super::error::{ApiError, Scope};
+use super::name::{SecretName, Selector};
+use super::secret::{Manifest, Secret};
+
+/// The field manager of server-side apply.
+pub const FIELD_MANAGER: &str = "ecr-broker";
+/// Limit of a call, with its connection.
+const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A client of an API server.
+#[derive(Clone)]
+pub struct Api {
+    client: Client,
+    /// The API server's address in messages.
+    server: String,
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api").field("server", &self.server).finish_non_exhaustive()
+    }
+}
+
+/// A list of objects, of which only the names are read.
+#[derive(Deserialize)]
+struct Names {
+    items: Vec<Named>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    metadata: NamedMetadata,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct NamedMetadata {
+    name: String,
+    #[serde(default)]
+    deletion_timestamp: Option<String>,
+}
+
+impl Api {
+    /// Loads the configuration. Does not connect yet.
+    ///
+    /// # Errors
+    /// Returns what the configuration lacks.
+    pub async fn load() -> Result<Self, String> {
+        let config = config::load().await?;
+        let server = config.cluster_url.to_string();
+        let client = Client::try_from(config).map_err(|error| ApiError::from(error).message)?;
+        Ok(Self::new(client, server.trim_end_matches('/').to_owned()))
+    }
+
+    /// Calls by a client of kube-rs.
+    #[must_use]
+    pub fn new(client: Client, server: String) -> Self {
+        Self { client, server }
+    }
+
+    /// Returns the API server's address.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// Returns a Secret; `None` if it is not there.
+    ///
+    /// # Errors
+    /// Returns why it cannot be read.
+    pub async fn secret(&self, name: &SecretName) -> Result<Option<Secret>, ApiError> {
+        match self.call(secrets(name).get(&name.name, &GetParams::default())).await {
+            Ok(secret) => Ok(Some(secret)),
+            Err(error) if error.scope == Scope::Missing => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Applies a manifest on the server, without force. Creates the Secret if it is not there.
+    ///
+    /// # Errors
+    /// Returns why the API server refuses it.
+    pub async fn apply(&self, name: &SecretName, manifest: &Manifest, stored: Option<&Secret>) -> Result<(), ApiError> {
+        let body = manifest.body(name, stored.map(Secret::resource_version));
+        let request = secrets(name).patch(&name.name, &PatchParams::apply(FIELD_MANAGER), &Patch::Apply(&body));
+        let _: serde::de::IgnoredAny = self.call(request).await.map_err(|error| without_values(error, manifest))?;
+        Ok(())
+    }
+
+    /// Deletes a Secret that has not changed since it was read.
+    ///
+    /// # Errors
+    /// Returns why the API server refuses it.
+    pub async fn delete(&self, name: &SecretName, stored: &Secret) -> Result<(), ApiError> {
+        let preconditions = Preconditions {
+            resource_version: Some(stored.resource_version().to_owned()),
+            uid: Some(stored.uid().to_owned()),
+        };
+        let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        let _: serde::de::IgnoredAny = self.call(secrets(name).delete(&name.name, &parameters)).await?;
+        Ok(())
+    }
+
+    /// Returns the namespaces with a label, without those that are being deleted.
+    ///
+    /// # Errors
+    /// Returns why they cannot be listed.
+    pub async fn namespaces(&self, selector: &Selector) -> Result<Vec<String>, ApiError> {
+        let parameters = ListParams::default().labels(&selector.to_string());
+        let names: Names = self.call(Request::new("/api/v1/namespaces").list_metadata(&parameters)).await?;
+        let kept = names.items.into_iter().filter(|named| named.metadata.deletion_timestamp.is_none());
+        Ok(kept.map(|named| named.metadata.name).collect())
+    }
+
+    /// Sends a request and reads its answer. kube-rs's own functions would log an answer that they cannot parse.
+    async fn call<T: DeserializeOwned>(
+        &self,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<T, ApiError> {
+        let request = request.map_err(kube::Error::BuildRequest)?;
+        let answer = timeout(CALL_TIMEOUT, self.client.request_text(request)).await;
+        let late = |_| ApiError::unreachable(format!("no answer within {} s", CALL_TIMEOUT.as_secs()));
+        let text = Zeroizing::new(answer.map_err(late)??);
+        serde_json::from_str(&text).map_err(|_| ApiError::unreadable())
+    }
+}
+
+fn secrets(SecretName { namespace, .. }: &SecretName) -> Request {
+    Request::new(format!("/api/v1/namespaces/{namespace}/secrets"))
+}
+
+/// Drops a message that repeats a value, as an admission webhook may write it.
+fn without_values(error: ApiError, manifest: &Manifest) -> ApiError {
+    if manifest.is_repeated_in(&error.message) {
+        let message = "the API server's message repeats the credential, and is not shown".to_owned();
+        return ApiError { message, ..error };
+    }
+    error
+}
