@@ -134,7 +134,7 @@ enum Command {
     /// Runs the tool's own login command with the password on its stdin. The tool stores the password.
     #[cfg(feature = "client")]
     Login(login::Args),
-    /// Keep a docker or podman credential file up to date
+    /// Keep a credential file or Kubernetes Secrets up to date
     ///
     /// For jobs that cannot call the broker. sync removes an entry when it expires, and keeps valid entries while no broker
     /// answers.

@@ -679,3 +679,74 @@ fn watch_that_cannot_connect_prints_why_and_exits() {
     let many = vec![PRIVATE; 101];
     assert_eq!(run(&[&["watch"][..], &many].concat(), &[]).code, 2);
 }
+
+/// An API server of Kubernetes over plaintext that refuses every write, and repeats it. Answers requests until the test ends.
+#[cfg(feature = "kubernetes")]
+fn repeating_api_server() -> String {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for connection in listener.incoming().map_while(Result::ok) {
+            let mut reader = BufReader::new(connection);
+            let (mut head, mut line) = (String::new(), String::new());
+            while reader.read_line(&mut line).is_ok_and(|read| read > 2) {
+                head.push_str(&std::mem::take(&mut line).to_ascii_lowercase());
+            }
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+            let mut body = vec![0; length.unwrap_or(0)];
+            reader.read_exact(&mut body).unwrap();
+            let body = String::from_utf8(body).unwrap();
+            let (code, message) = if head.starts_with("get ") { (404, "not found".to_owned()) } else { (422, body) };
+            let status = json!({ "kind": "Status", "status": "Failure", "code": code, "message": message }).to_string();
+            let length = status.len();
+            let answer = format!("HTTP/1.1 {code} X\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{status}");
+            _ = reader.get_mut().write_all(answer.as_bytes());
+        }
+    });
+    format!("http://{address}")
+}
+
+#[test]
+#[cfg(feature = "kubernetes")]
+fn secret_that_an_api_server_repeats_is_not_printed_at_trace() {
+    let place = Place::new();
+    let broker = place.broker("12h");
+    let server = repeating_api_server();
+    let kubeconfig = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{ "name": "c", "cluster": { "server": server } }],
+        "users": [{ "name": "u", "user": { "token": "canary-of-the-kubeconfig" } }],
+        "contexts": [{ "name": "c", "context": { "cluster": "c", "user": "u" } }],
+    });
+    fs::write(place.path("kubeconfig"), kubeconfig.to_string()).unwrap();
+    let (address, kubeconfig) = (place.address(), place.text("kubeconfig"));
+    let environment = [("ECR_BROKER_ADDRESS", &*address), ("KUBECONFIG", &kubeconfig), ("RUST_LOG", "trace")];
+    let password = run(&["get", PRIVATE, "-o", "password"], &environment).stdout.trim().to_owned();
+    let auth = data_encoding::BASE64.encode(format!("AWS:{password}").as_bytes());
+    let sync = |arguments: &[&str]| run(&[&["sync", "--once", PRIVATE], arguments].concat(), &environment);
+    let ended = sync(&["--kubernetes-secret", "a/pull"]);
+    assert!(
+        ended.code == 1 && ended.stderr.contains("a/pull: the API server's message repeats the credential"),
+        "{ended:?}"
+    );
+    for canary in [&password, &auth, "canary-of-the-kubeconfig"] {
+        assert!(!ended.stderr.contains(canary) && !ended.stdout.contains(canary), "{ended:?}");
+    }
+    for (arguments, problem) in [
+        (&["--kubernetes-secret", "pull"][..], "use NAMESPACE/NAME, or add --namespace-selector"),
+        (&["--kubernetes-secret", "a/pull", "--namespace-selector", "a=b"], "--namespace-selector selects nothing"),
+        (&["--kubernetes-secret", "a/pull", "--template", "flux", PUBLIC], "name one registry"),
+        (&["--kubernetes-secret", "a/pull", "--merge"], "cannot be used with"),
+        (&["--kubernetes-secret", "a/pull", "--authfile", "x"], "cannot be used with"),
+        (&["--authfile", "x", "--namespace-selector", "a=b"], "cannot be used with"),
+    ] {
+        let ended = sync(arguments);
+        assert!(ended.code == 2 && ended.stderr.contains(problem), "{ended:?}");
+    }
+    broker.stop();
+    fs::write(place.path("kubeconfig"), "token: canary-of-the-kubeconfig\n  x: [").unwrap();
+    let ended = sync(&["--kubernetes-secret", "a/pull"]);
+    assert!(ended.code == 1 && ended.stderr.contains("kubeconfig: not valid YAML"), "{ended:?}");
+    assert!(!ended.stderr.contains("canary"), "{ended:?}");
+}

@@ -1,7 +1,6 @@
-//! `sync`: keeps a credential file of docker or podman up to date from a watch.
+//! `sync`: keeps a credential file of docker or podman, or Secrets of Kubernetes, up to date from a watch.
 //!
-//! Programs that read the file do not call the broker. So `sync` must remove an expired entry, and must keep a valid one while no
-//! broker answers.
+//! Their readers do not call the broker. So `sync` must remove an expired entry, and must keep a valid one while no broker answers.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -24,6 +23,8 @@ mod failure_notes;
 mod file_lock;
 mod file_target;
 mod hook;
+#[cfg(feature = "kubernetes")]
+mod secrets;
 mod target;
 mod updater;
 
@@ -32,11 +33,13 @@ Examples:
   ecr-broker sync --docker-config /run/docker 123456789012.dkr.ecr.eu-central-1.amazonaws.com
   ecr-broker sync --authfile /run/containers/0/auth.json --merge
   ecr-broker sync --once --authfile auth.json public.ecr.aws
+  ecr-broker sync --kubernetes-secret ecr-pull --namespace-selector ecr-pull=true
+  ecr-broker sync --remove --kubernetes-secret team-a/ecr-pull
 
-stdout has a line for each change of the file. A failure that repeats is printed every ten minutes.
+stdout has a line for each change of the file or a Secret. A failure that repeats is printed every ten minutes.
 
-Exit codes: 0 stopped by a signal or, with --once, written, 1 the file cannot be written, 2 wrong flags, 3 not an \
-ECR registry, 4 not allowed, 5 retry later";
+Exit codes: 0 stopped by a signal or, with --once, written, 1 the file or a Secret cannot be written, 2 wrong flags, \
+3 not an ECR registry, 4 not allowed, 5 retry later";
 
 /// docker's configuration file, in its directory.
 const DOCKER_FILE: &str = "config.json";
@@ -48,11 +51,14 @@ pub(super) struct Args {
     #[command(flatten)]
     watch: WatchArgs,
     #[command(flatten)]
-    target: TargetFile,
+    target: TargetArgs,
+    #[cfg(feature = "kubernetes")]
+    #[command(flatten)]
+    secrets: secrets::SecretsArgs,
     /// Keep content that sync did not write; without it, such content is an error
     #[arg(long)]
     merge: bool,
-    /// Write the file once and exit, for example in an init container
+    /// Write once and exit, for example in an init container
     #[arg(long)]
     once: bool,
     /// Shell command to run after each change of the file
@@ -65,17 +71,24 @@ pub(super) struct Args {
     connection: ConnectionArgs,
 }
 
-/// The file to update.
+/// What to update.
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 #[expect(clippy::doc_markdown, reason = "help texts, not Markdown")]
-struct TargetFile {
+struct TargetArgs {
     /// Directory of docker's config.json; pull with DOCKER_CONFIG=DIR
     #[arg(long, value_name = "DIR")]
     docker_config: Option<PathBuf>,
     /// File for podman, buildah and skopeo; pull with REGISTRY_AUTH_FILE=FILE
     #[arg(long, value_name = "FILE")]
     authfile: Option<PathBuf>,
+    /// Secrets of Kubernetes, as NAMESPACE/NAME; several with several flags
+    ///
+    /// NAME without a namespace is the Secret of that name in each namespace of --namespace-selector. sync creates a Secret, and
+    /// changes only Secrets that it created. The connection is that of KUBECONFIG or of the pod's service account.
+    #[cfg(feature = "kubernetes")]
+    #[arg(long, value_name = "[NAMESPACE/]NAME", conflicts_with_all = ["merge", "on_change"])]
+    kubernetes_secret: Vec<secrets::SecretArg>,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -86,13 +99,17 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (settings, profile) = args.connection.settings()?;
     let settings = settings.without_default_loopback();
     let queries = args.watch.queries(&profile);
+    #[cfg(feature = "kubernetes")]
+    if !args.target.kubernetes_secret.is_empty() {
+        let work = secrets::run(&args.secrets, &args.target.kubernetes_secret, args.once, &settings, &queries);
+        return Ok(block_on(work)??.into());
+    }
     sync_file(args, &settings, &queries)
 }
 
 fn sync_file(args: &Args, settings: &Settings, queries: &[Query]) -> anyhow::Result<ExitCode> {
     let path = args.target.path()?;
     let hosts = queries.iter().filter_map(|query| registry_host(&query.registry)).collect();
-    // Removes expired entries before the first call, whatever its result.
     let opened = FileTarget::open(path, hosts, args.merge, SystemClock::new().now());
     let (mut target, entries, removal) = opened.map_err(anyhow::Error::msg)?;
     if args.once {
@@ -118,7 +135,7 @@ fn after_change(args: &Args, updater: &Updater<FileTarget>, exit: Exit) -> Exit 
     }
 }
 
-impl TargetFile {
+impl TargetArgs {
     fn path(&self) -> anyhow::Result<PathBuf> {
         let path = match (&self.docker_config, &self.authfile) {
             // docker's file instead of its directory.

@@ -16,7 +16,7 @@ pub fn basic(username: &str, password: &str) -> String {
 /// Parses the `auth` field of docker's auth files, with a username that is not empty. It decodes what Go's `StdEncoding` decodes,
 /// as in docker, podman and crane: lines may be wrapped, and the spare bits of the last character may be set.
 #[must_use]
-pub(super) fn parse_basic(auth: &str) -> Option<(String, String)> {
+pub(crate) fn parse_basic(auth: &str) -> Option<(String, String)> {
     // The decoder would also take several padded texts after each other.
     if auth.trim_end_matches(['=', '\r', '\n']).contains('=') {
         return None;

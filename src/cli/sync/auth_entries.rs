@@ -14,6 +14,9 @@ pub(super) struct AuthEntries(BTreeMap<String, AuthEntry>);
 /// An entry of `auths`. It is a secret, and has no `Debug`.
 pub(super) struct AuthEntry {
     pub(super) auth: String,
+    /// The credential's ID; empty if an earlier sync wrote the entry.
+    #[cfg_attr(not(feature = "kubernetes"), expect(dead_code, reason = "files have no place for it"))]
+    pub(super) id: String,
     expiry: Moment,
 }
 
@@ -33,13 +36,13 @@ impl AuthEntries {
         let at_least = credentials.refresh_after.and_then(|after| Duration::try_from(after).ok()).unwrap_or_default();
         let expiry = now.after(remaining(credentials, now.wall).max(at_least));
         let auth = basic(&credentials.username, &credentials.password);
-        self.0.insert(credentials.registry.clone(), AuthEntry { auth, expiry });
+        self.0.insert(credentials.registry.clone(), AuthEntry { auth, id: credentials.credential_id.clone(), expiry });
     }
 
     /// Adds the entry of an earlier sync.
     pub(super) fn restore(&mut self, host: String, auth: String, expiry: SystemTime, now: Moment) {
         let left = expiry.duration_since(now.wall).unwrap_or_default();
-        self.0.insert(host, AuthEntry { auth, expiry: now.after(left) });
+        self.0.insert(host, AuthEntry { auth, id: String::new(), expiry: now.after(left) });
     }
 
     /// Removes expired entries, and returns their hosts.

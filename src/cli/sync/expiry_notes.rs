@@ -28,6 +28,7 @@ pub(super) fn expiry(notes: &Value, auth: &str) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(end))
 }
 
-fn digest(auth: &str) -> String {
+/// Returns the hash of a credential.
+pub(super) fn digest(auth: &str) -> String {
     HEXLOWER.encode(&Sha256::digest(auth))
 }

@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use super::auth_entries::AuthEntries;
 use super::auth_file::{AuthFile, Written};
 use super::hook::Hook;
-use super::target::{Problem, Target, Update};
+use super::target::{Problem, Target, Update, summary};
 use crate::exit_code::Exit;
 use crate::moment::Moment;
-use crate::time_text::short;
 
 /// A credential file, and the command to run after its changes.
 pub(super) struct FileTarget {
@@ -53,18 +52,10 @@ impl FileTarget {
         if let (true, Some(hook)) = (changed, &self.hook) {
             hook.trigger();
         }
-        let changes = changed.then(|| self.line(entries, now)).into_iter().collect();
-        Ok(Update { changes, problems: foreign.iter().map(|host| self.foreign(host)).collect() })
-    }
-
-    /// Returns what the file has now.
-    fn line(&self, entries: &AuthEntries, now: Moment) -> String {
-        let (file, count) = (self.name(), entries.iter().count());
-        let plural = if count == 1 { "y" } else { "ies" };
-        match entries.next_expiry(now) {
-            Some(left) => format!("{file}: {count} registr{plural}, valid for {}", short(left)),
-            None => format!("{file}: no registry is left"),
-        }
+        let line = || summary(self.name(), entries.iter().count(), entries.next_expiry(now));
+        let changes = changed.then(line).into_iter().collect();
+        let problems = foreign.iter().map(|host| self.foreign(host)).collect();
+        Ok(Update { changes, problems, ..Update::default() })
     }
 
     fn foreign(&self, host: &str) -> Problem {

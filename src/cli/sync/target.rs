@@ -1,10 +1,12 @@
 //! The place that sync keeps equal to its entries.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use super::auth_entries::AuthEntries;
 use crate::exit_code::Exit;
 use crate::moment::Moment;
+use crate::time_text::short;
 
 /// The most time between two updates: the clock may be set, and the target may be changed or deleted.
 pub(super) const INTERVAL: Duration = Duration::from_secs(30);
@@ -28,6 +30,8 @@ pub(super) trait Target {
 pub(super) struct Update {
     /// A line for each change.
     pub(super) changes: Vec<String>,
+    /// Events for stderr.
+    pub(super) notes: Vec<String>,
     /// All problems that the target has, also those of earlier updates.
     pub(super) problems: Vec<Problem>,
 }
@@ -41,4 +45,13 @@ pub(super) struct Problem {
     pub(super) text: String,
     /// The exit code with `--once`.
     pub(super) exit: Exit,
+}
+
+/// Returns the line about a change: what the target, or this part of it, has now.
+pub(super) fn summary(name: impl Display, count: usize, left: Option<Duration>) -> String {
+    let plural = if count == 1 { "y" } else { "ies" };
+    match left {
+        Some(left) => format!("{name}: {count} registr{plural}, valid for {}", short(left)),
+        None => format!("{name}: no registry is left"),
+    }
 }

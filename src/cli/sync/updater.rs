@@ -65,6 +65,8 @@ impl<T: Target> Updater<T> {
 
     /// Fetches once and updates the target. Without queries it fetches all that the grants name.
     pub(super) async fn update_once(&mut self, settings: &Settings, queries: &[Query]) -> anyhow::Result<Exit> {
+        // Removes expired entries before the call, whatever its result.
+        self.update().await;
         let Fetched { credentials, exit } = fetch_all(settings, queries).await;
         for credentials in &credentials {
             self.entries.insert(credentials, self.clock.now());
@@ -82,6 +84,11 @@ impl<T: Target> Updater<T> {
     pub(super) async fn follow(mut self, settings: &Settings, queries: &[Query]) -> anyhow::Result<Exit> {
         let mut signals = Signals::listen()?;
         let mut watch = Watch::new(settings, queries);
+        // Removes expired entries before the first call, whatever its result.
+        tokio::select! {
+            () = signals.received() => return Ok(Exit::Success),
+            () = self.update() => {}
+        }
         loop {
             let (now, pause) = (self.clock.now(), self.target.pause(self.clock.now()));
             let pause = self.entries.next_expiry(now).map_or(pause, |expiry| expiry.min(pause));
@@ -168,11 +175,12 @@ impl<T: Target> Updater<T> {
     }
 
     /// Prints changes, and problems that are new or due again. Without a reader of stdout there is nothing to tell.
-    fn report(&mut self, Update { changes, problems }: Update) {
+    fn report(&mut self, Update { changes, notes, problems }: Update) {
         self.has_changed |= !changes.is_empty();
         for line in changes {
             let _ = print_line(line);
         }
+        notes.iter().for_each(print_error);
         for ended in self.problems.iter().filter(|known| problems.iter().all(|now| now.subject != known.subject)) {
             self.failures.end(&ended.subject);
         }

@@ -1,0 +1,41 @@
+//! A credential in a Secret, and its note in an annotation.
+//!
+//! The note has the credential's ID and expiry, by which several syncs agree without electing a leader. Its hash, which does not
+//! reveal the credential, shows whether others have changed the credential since.
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use crate::cli::sync::expiry_notes::digest;
+
+/// A credential in a Secret. It has no `Debug`.
+pub(super) struct Held {
+    /// The `auth` of docker's files.
+    pub(super) auth: Zeroizing<String>,
+    pub(super) id: String,
+    /// The expiry, in seconds since 1970.
+    pub(super) end: u64,
+}
+
+impl Held {
+    pub(super) fn new(auth: String, id: String, end: u64) -> Self {
+        Self { auth: Zeroizing::new(auth), id, end }
+    }
+
+    /// Returns the credential of a note; `None` if the note is of another one.
+    pub(super) fn noted(auth: Zeroizing<String>, note: &Value) -> Option<Self> {
+        let is_same = note["sha256"] == *digest(&auth);
+        let (id, end) = (note["id"].as_str()?.to_owned(), note["end"].as_u64()?);
+        is_same.then_some(Self { auth, id, end })
+    }
+
+    pub(super) fn note(&self) -> Value {
+        json!({ "id": self.id, "end": self.end, "sha256": digest(&self.auth) })
+    }
+
+    pub(super) fn end(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(self.end)).unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+}

@@ -1,0 +1,392 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use data_encoding::BASE64;
+use http::{Method, Request, Response};
+use kube::client::Body;
+use serde_json::{Value, json};
+
+use super::names::{Names, SecretArg};
+use super::template::{Layout, Template};
+use super::{SERVER, SecretsTarget};
+use crate::cli::sync::auth_entries::AuthEntries;
+use crate::cli::sync::target::{INTERVAL, Target as _, Update};
+use crate::client::RegistryCredentials;
+use crate::exit_code::Exit;
+use crate::kubernetes::{Api, SecretName};
+use crate::moment::Moment;
+
+const HOST: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
+const HOUR: Duration = Duration::from_hours(1);
+
+/// An API server in memory. Server-side apply takes every field; conflicts are answers that a test sets.
+#[derive(Clone, Default)]
+struct Fake(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    /// Stored objects by their path.
+    objects: BTreeMap<String, Value>,
+    namespaces: Vec<&'static str>,
+    /// Status codes and messages of writes, by path.
+    refusals: BTreeMap<String, Vec<Value>>,
+    is_down: bool,
+    reads: usize,
+    writes: usize,
+    version: u64,
+}
+
+impl Fake {
+    fn api(&self) -> Api {
+        let fake = self.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let fake = fake.clone();
+            async move {
+                let (parts, body) = request.into_parts();
+                let body = body.collect_bytes().await.map_err(io::Error::other)?;
+                let (status, answer) = fake.answer(&parts.method, &parts.uri, &body)?;
+                let answer = Body::from(answer.to_string().into_bytes());
+                Response::builder().status(status).body(answer).map_err(io::Error::other)
+            }
+        });
+        Api::new(kube::Client::new(service, "default"), "https://fake".to_owned())
+    }
+
+    fn answer(&self, method: &Method, uri: &http::Uri, body: &[u8]) -> io::Result<(u16, Value)> {
+        let mut state = self.0.lock().unwrap();
+        let path = uri.path().to_owned();
+        if *method == Method::GET {
+            state.reads += 1;
+        } else {
+            state.writes += 1;
+        }
+        if state.is_down {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        if path == "/api/v1/namespaces" {
+            assert_eq!(uri.query(), Some("&labelSelector=ecr%3Don"));
+            let items: Vec<_> = state.namespaces.iter().map(|name| json!({ "metadata": { "name": name } })).collect();
+            return Ok((200, json!({ "items": items })));
+        }
+        if *method == Method::GET {
+            let missing = || (404, json!({ "kind": "Status", "code": 404, "message": "not found" }));
+            return Ok(state.objects.get(&path).map_or_else(missing, |object| (200, object.clone())));
+        }
+        if let Some(refusal) = state.refusals.get_mut(&path).and_then(Vec::pop) {
+            return Ok((u16::try_from(refusal["code"].as_u64().unwrap()).unwrap(), refusal));
+        }
+        assert_eq!(*method, Method::PATCH);
+        assert_eq!(uri.query(), Some("&fieldManager=ecr-broker"), "without force");
+        let mut object: Value = serde_json::from_slice(body).unwrap();
+        let known =
+            state.objects.get(&path).map_or(Value::Null, |object| object["metadata"]["resourceVersion"].clone());
+        assert_eq!(object["metadata"].get("resourceVersion").unwrap_or(&Value::Null), &known);
+        state.version += 1;
+        object["metadata"]["resourceVersion"] = state.version.to_string().into();
+        state.objects.insert(path, object.clone());
+        Ok((200, object))
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.0.lock().unwrap())
+    }
+
+    fn config(&self, name: &str) -> Value {
+        let encoded = self.with(|state| state.objects[&path(name)]["data"][".dockerconfigjson"].clone());
+        serde_json::from_slice(&BASE64.decode(encoded.as_str().unwrap().as_bytes()).unwrap()).unwrap()
+    }
+
+    /// Returns the password that a Secret has for the registry.
+    fn password(&self, name: &str) -> Option<String> {
+        let auth = self.config(name)["auths"][HOST]["auth"].as_str()?.to_owned();
+        String::from_utf8(BASE64.decode(auth.as_bytes()).unwrap()).unwrap().strip_prefix("AWS:").map(str::to_owned)
+    }
+
+    fn refuse(&self, name: &str, refusals: &[Value]) {
+        self.with(|state| state.refusals.insert(path(name), refusals.to_vec()));
+    }
+}
+
+fn path(name: &str) -> String {
+    let name: SecretName = name.parse().unwrap();
+    format!("/api/v1/namespaces/{}/secrets/{}", name.namespace, name.name)
+}
+
+fn start() -> Moment {
+    Moment { wall: SystemTime::UNIX_EPOCH + Duration::from_hours(500_000), steady: HOUR }
+}
+
+fn target(fake: &Fake, secrets: &[&str], selector: Option<&str>) -> SecretsTarget {
+    let secrets: Vec<SecretArg> = secrets.iter().map(|name| name.parse().unwrap()).collect();
+    let names = Names::new(&secrets, selector.map(|selector| selector.parse().unwrap()).as_ref()).unwrap();
+    let layout = Layout::new(Template::Docker, HOST);
+    SecretsTarget::new(fake.api(), layout, names, BTreeSet::from([HOST.to_owned()]), start())
+}
+
+/// Entries with one credential: its ID is its password, too.
+fn entries(id: &str, now: Moment, lifetime: Duration) -> AuthEntries {
+    let mut entries = AuthEntries::default();
+    entries.insert(
+        &RegistryCredentials {
+            registry: HOST.to_owned(),
+            username: "AWS".to_owned(),
+            password: id.to_owned(),
+            credential_id: id.to_owned(),
+            issue_time: Some(now.wall.into()),
+            expire_time: Some((now.wall + lifetime).into()),
+            ..RegistryCredentials::default()
+        },
+        now,
+    );
+    entries
+}
+
+fn texts(update: &Update) -> Vec<&str> {
+    update.problems.iter().map(|problem| problem.text.as_str()).collect()
+}
+
+#[tokio::test]
+async fn secret_is_written_once_for_each_credential_and_after_deletion() {
+    let fake = Fake::default();
+    let (mut target, now) = (target(&fake, &["a/pull"], None), start());
+    let none = target.update(&AuthEntries::default(), now).await;
+    assert!(none.changes.is_empty() && fake.with(|state| state.objects.is_empty()), "never created empty");
+    let first = target.update(&entries("one", now, 12 * HOUR), now).await;
+    assert_eq!((first.changes, first.problems), (vec!["a/pull: 1 registry, valid for 12h00m".to_owned()], vec![]));
+    assert_eq!(fake.password("a/pull").as_deref(), Some("one"));
+    let object = fake.with(|state| state.objects[&path("a/pull")].clone());
+    assert_eq!(object["type"], "kubernetes.io/dockerconfigjson");
+    assert_eq!(object["metadata"]["labels"], json!({ "app.kubernetes.io/managed-by": "ecr-broker" }));
+    assert_eq!(object["metadata"]["annotations"]["ecr-broker/expires-at"], "2027-01-15T20:00:00Z");
+    assert!(
+        !object["metadata"]["annotations"].to_string().contains("one\",\"sha256\":\"one"),
+        "a hash, not the password"
+    );
+
+    let again = target.update(&entries("one", now, 12 * HOUR), now.after(2 * INTERVAL)).await;
+    assert!(again.changes.is_empty() && fake.with(|state| (state.reads, state.writes)) == (3, 1));
+    let not_due = target.update(&entries("one", now, 12 * HOUR), now.after(2 * INTERVAL)).await;
+    assert!(not_due.changes.is_empty() && fake.with(|state| state.reads) == 3);
+    fake.with(|state| state.objects.clear());
+    target.update(&entries("one", now, 12 * HOUR), now.after(4 * INTERVAL)).await;
+    assert_eq!(fake.password("a/pull").as_deref(), Some("one"), "created again");
+    target.update(&entries("two", now, 12 * HOUR), now.after(4 * INTERVAL)).await;
+    assert_eq!(fake.password("a/pull").as_deref(), Some("two"), "at once");
+}
+
+#[tokio::test]
+async fn api_server_down_for_an_hour_is_tried_seldom_and_caught_up() {
+    let fake = Fake::default();
+    let names: Vec<_> = (0..200).map(|number| format!("team-{number}/pull")).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let mut target = target(&fake, &names, None);
+    let mut now = start();
+    let written = target.update(&entries("one", now, 12 * HOUR), now).await;
+    assert_eq!((written.changes.len(), written.problems.len()), (200, 0));
+
+    fake.with(|state| {
+        *state = State { is_down: true, objects: std::mem::take(&mut state.objects), ..State::default() }
+    });
+    let two = entries("two", now, 12 * HOUR);
+    let back = start().after(HOUR);
+    let mut rounds = 0;
+    while !now.until(back).is_zero() {
+        let update = target.update(&two, now).await;
+        assert_eq!(update.problems.len(), 1, "one problem for all Secrets: {:?}", texts(&update));
+        assert!(update.problems[0].subject == SERVER && update.problems[0].exit == Exit::Unavailable);
+        let pause = target.pause(now);
+        assert!(Duration::ZERO < pause && pause <= Duration::from_secs(66), "{pause:?}");
+        now = now.after(pause);
+        rounds += 1;
+    }
+    let calls = fake.with(|state| state.reads);
+    assert!((50..80).contains(&rounds) && calls <= rounds * super::PARALLEL, "{rounds} {calls}");
+    assert_eq!(fake.password("team-7/pull").as_deref(), Some("one"));
+
+    fake.with(|state| state.is_down = false);
+    let update = target.update(&two, now).await;
+    assert_eq!((update.changes.len(), update.problems.len()), (200, 0));
+    assert_eq!(update.notes, ["Kubernetes API answers again"]);
+    assert_eq!(fake.password("team-199/pull").as_deref(), Some("two"));
+}
+
+#[tokio::test]
+async fn secrets_that_are_not_ours_or_fixed_stay_and_are_reported() {
+    let fake = Fake::default();
+    let ours = json!({ "app.kubernetes.io/managed-by": "ecr-broker" });
+    let docker = "kubernetes.io/dockerconfigjson";
+    for (name, labels, kind, immutable) in [
+        ("a/theirs", json!({ "app.kubernetes.io/managed-by": "Helm" }), docker, false),
+        ("a/bare", json!({}), docker, false),
+        ("a/opaque", ours.clone(), "Opaque", false),
+        ("a/immutable", ours, docker, true),
+    ] {
+        let metadata = json!({ "labels": labels, "resourceVersion": "1" });
+        let object = json!({ "metadata": metadata, "type": kind, "immutable": immutable, "data": { "x": "eA==" } });
+        fake.with(|state| state.objects.insert(path(name), object));
+    }
+    let before = fake.with(|state| state.objects.clone());
+    let now = start();
+    let mut target = target(&fake, &["a/theirs", "a/bare", "a/opaque", "a/immutable", "a/good"], None);
+    let update = target.update(&entries("one", now, HOUR), now).await;
+    let expected = [
+        "a/bare: the Secret is not sync's, and stays; delete it, or name another",
+        "a/immutable: the Secret is immutable, and stays; delete it, and sync creates it again",
+        "a/opaque: the Secret has another type, and stays; delete it, and sync creates it again",
+        "a/theirs: the Secret is not sync's, and stays; delete it, or name another",
+    ];
+    assert_eq!(texts(&update), expected);
+    assert!(update.problems.iter().all(|problem| problem.exit == Exit::Failure));
+    assert_eq!(fake.password("a/good").as_deref(), Some("one"), "the others are written");
+    fake.with(|state| state.objects.remove(&path("a/good")));
+    assert_eq!(fake.with(|state| state.objects.clone()), before);
+    // One that is deleted is created, and its problem ends.
+    fake.with(|state| state.objects.remove(&path("a/immutable")));
+    let update = target.update(&entries("one", now, HOUR), now.after(2 * INTERVAL)).await;
+    assert_eq!((fake.password("a/immutable").as_deref(), update.problems.len()), (Some("one"), 3));
+}
+
+#[tokio::test]
+async fn refusals_are_reported_with_a_fix_and_without_the_credential() {
+    let fake = Fake::default();
+    let now = start();
+    let causes = json!([{ "reason": "FieldManagerConflict", "field": ".data..dockerconfigjson" }]);
+    let conflict = json!({ "code": 409, "message": "conflict with \"x\"", "details": { "causes": causes } });
+    let forbidden = json!({ "code": 403, "message": "User \"u\" cannot patch resource \"secrets\"" });
+    let auth = crate::helper::registry_auth::basic("AWS", "canary-password");
+    for (name, refusal, text, exit) in [
+        (
+            "a/conflict",
+            conflict,
+            "another field manager owns the contents, which stay: conflict with \"x\"",
+            Exit::Failure,
+        ),
+        ("a/forbidden", forbidden, "; grant get, create and patch of Secrets", Exit::Denied),
+        (
+            "a/missing",
+            json!({ "code": 404, "message": "namespaces \"a\" not found" }),
+            "namespaces \"a\" not",
+            Exit::Failure,
+        ),
+        ("a/webhook", json!({ "code": 500, "message": "failed calling webhook" }), "failed calling", Exit::Unavailable),
+        (
+            "a/echo",
+            json!({ "code": 422, "message": format!("denied: {auth}") }),
+            "repeats the credential",
+            Exit::Failure,
+        ),
+        ("a/part", json!({ "code": 422, "message": "x".repeat(290) + &auth[..20] }), "repeats", Exit::Failure),
+        (
+            "a/password",
+            json!({ "code": 400, "message": "no canary-password" }),
+            "repeats the credential",
+            Exit::Failure,
+        ),
+    ] {
+        let mut target = target(&fake, &[name], None);
+        fake.refuse(name, &[refusal]);
+        let entries = entries("canary-password", now, HOUR);
+        let update = target.update(&entries, now).await;
+        assert!(texts(&update)[0].starts_with(&format!("{name}: ")) && texts(&update)[0].contains(text), "{update:?}");
+        assert!(!format!("{update:?}").contains("canary") && !format!("{update:?}").contains(&auth), "{update:?}");
+        assert_eq!(update.problems[0].exit, exit);
+        // Tried again later, it succeeds, and the problem ends.
+        let update = target.update(&entries, now.after(2 * INTERVAL)).await;
+        assert_eq!((update.changes.len(), update.problems.len()), (1, 0), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn secret_changed_between_read_and_write_is_read_again() {
+    let fake = Fake::default();
+    let changed = json!({ "code": 409, "message": "the object has been modified" });
+    fake.refuse("a/pull", &[changed.clone(), changed]);
+    let update = target(&fake, &["a/pull"], None).update(&entries("one", start(), HOUR), start()).await;
+    assert_eq!((update.changes.len(), update.problems.len()), (1, 0));
+    assert_eq!(fake.with(|state| (state.reads, state.writes)), (3, 3));
+}
+
+#[tokio::test]
+async fn expired_credential_of_an_earlier_sync_is_removed_without_a_broker() {
+    let fake = Fake::default();
+    let now = start();
+    target(&fake, &["a/pull"], None).update(&entries("one", now, HOUR), now).await;
+    let mut restarted = target(&fake, &["a/pull"], None);
+    let none = AuthEntries::default();
+    let update = restarted.update(&none, now.after(HOUR / 2)).await;
+    assert!(update.changes.is_empty() && fake.password("a/pull").is_some(), "valid ones stay");
+    let late = now.after(HOUR - Duration::from_secs(10));
+    restarted.update(&none, late).await;
+    assert!(restarted.pause(late) <= Duration::from_secs(10), "looked at again when it expires");
+    let update = restarted.update(&none, now.after(HOUR)).await;
+    assert_eq!(update.changes, ["a/pull: no registry is left"]);
+    assert_eq!(fake.config("a/pull"), json!({ "auths": {} }));
+}
+
+#[tokio::test]
+async fn of_two_syncs_the_one_with_the_newer_credential_writes() {
+    let fake = Fake::default();
+    let now = start();
+    let (mut a, mut b) = (target(&fake, &["a/pull"], None), target(&fake, &["a/pull"], None));
+    a.update(&entries("one", now, HOUR), now).await;
+    let same = b.update(&entries("one", now, HOUR), now).await;
+    assert!(same.changes.is_empty(), "as fresh");
+    a.update(&entries("two", now, 2 * HOUR), now).await;
+    let behind = b.update(&entries("one", now, HOUR), now.after(2 * INTERVAL)).await;
+    assert!(behind.changes.is_empty() && fake.password("a/pull").as_deref() == Some("two"));
+    // The broker may replace a credential by one that expires sooner.
+    a.update(&entries("three", now, HOUR), now.after(2 * INTERVAL)).await;
+    assert_eq!(fake.password("a/pull").as_deref(), Some("three"));
+    // Contents that others changed are not a credential of sync's.
+    let data = json!({ ".dockerconfigjson": BASE64.encode(b"{\"auths\":{}}") });
+    fake.with(|state| state.objects.get_mut(&path("a/pull")).unwrap()["data"] = data);
+    let writes = fake.with(|state| state.writes);
+    let update = target(&fake, &["a/pull"], None).update(&AuthEntries::default(), now.after(2 * HOUR)).await;
+    assert_eq!((update.changes.len(), fake.with(|state| state.writes)), (0, writes), "without a credential they stay");
+    a.update(&entries("three", now, HOUR), now.after(4 * INTERVAL)).await;
+    assert_eq!(fake.password("a/pull").as_deref(), Some("three"));
+}
+
+#[tokio::test]
+async fn namespace_gains_the_secret_with_the_label_and_loses_its_credential() {
+    let fake = Fake::default();
+    let now = start();
+    let mut target = target(&fake, &["pull", "fixed/pull"], Some("ecr=on"));
+    let one = entries("one", now, 12 * HOUR);
+    let update = target.update(&one, now).await;
+    assert!(texts(&update)[0].contains("none has the label ecr=on"), "{update:?}");
+    assert_eq!(fake.password("fixed/pull").as_deref(), Some("one"));
+    fake.with(|state| state.namespaces = vec!["a", "b"]);
+    let update = target.update(&one, now.after(2 * INTERVAL)).await;
+    assert_eq!((update.changes.len(), update.problems.len()), (2, 0), "{update:?}");
+    fake.with(|state| state.namespaces = vec!["b"]);
+    let update = target.update(&one, now.after(4 * INTERVAL)).await;
+    assert_eq!(update.changes, ["a/pull: no registry is left"]);
+    assert_eq!((fake.password("a/pull"), fake.password("b/pull").as_deref()), (None, Some("one")));
+    let writes = fake.with(|state| state.writes);
+    target.update(&one, now.after(6 * INTERVAL)).await;
+    assert_eq!(fake.with(|state| state.writes), writes, "once");
+    fake.with(|state| state.namespaces = vec!["a", "b"]);
+    target.update(&one, now.after(8 * INTERVAL)).await;
+    assert_eq!(fake.password("a/pull").as_deref(), Some("one"));
+}
+
+#[tokio::test]
+async fn many_secrets_are_read_at_most_twice_a_second() {
+    let fake = Fake::default();
+    let names: Vec<_> = (0..400).map(|number| format!("team-{number}/pull")).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let (mut target, mut now) = (target(&fake, &names, None), start());
+    let one = entries("one", now, 12 * HOUR);
+    target.update(&one, now).await;
+    let before = fake.with(|state| state.reads);
+    let end = now.after(HOUR);
+    while !now.until(end).is_zero() {
+        now = now.after(target.pause(now).max(Duration::from_millis(1)));
+        target.update(&one, now).await;
+    }
+    let reads = fake.with(|state| state.reads) - before;
+    assert!((6_000..8_000).contains(&reads), "{reads}");
+}
