@@ -23,6 +23,7 @@ mod service_manager;
 #[path = "../token_sources/workload_api.rs"]
 mod workload_api;
 
+mod apiserver;
 mod auth_files;
 mod aws;
 mod aws_api;
@@ -45,6 +46,7 @@ mod prove;
 mod pull;
 mod registry;
 mod restart;
+mod secrets;
 mod shells;
 mod status_page;
 mod systemd;
