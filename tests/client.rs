@@ -30,12 +30,15 @@ async fn get(client: &mut Client<'_>, hosts: &[&str]) -> Vec<Result<RegistryCred
     client.credentials(&hosts.iter().map(|host| query(host)).collect::<Vec<_>>()).await.unwrap()
 }
 
-/// Lets AWS succeed after this many calls.
+/// Lets AWS succeed after this many calls. The backoff of the last one's failure begins before the clock moves, which ends it.
 fn recover_after(broker: &TestBroker, calls: u64) -> tokio::task::JoinHandle<()> {
-    let (source, clock) = (broker.source.clone(), broker.clock.clone());
+    let (source, clock, cache) = (broker.source.clone(), broker.clock.clone(), broker.cache.clone());
     tokio::spawn(async move {
         source.until_calls(calls).await;
         source.then(Step::Token(12 * HOUR));
+        while cache.waiting() > 0 {
+            tokio::task::yield_now().await;
+        }
         clock.advance(MINUTE);
     })
 }

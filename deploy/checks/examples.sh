@@ -23,7 +23,7 @@ replaced "$compose/compose.yaml" start_period start_perod >"$work/compose.yaml"
 catches 'a misspelt key of the composition' composition "$work/compose.yaml"
 passes 'compose: hadolint' hadolint "$compose/Containerfile"
 # shellcheck disable=SC2016 # the file's own text
-replaced "$compose/Containerfile" '${ECR_BROKER_IMAGE}' ecr-broker >"$work/Containerfile.demo"
+replaced "$compose/Containerfile" '${BROKER_IMAGE}' ecr-broker >"$work/Containerfile.demo"
 catches 'an image without a version' hadolint "$work/Containerfile.demo"
 
 # mounted COMPOSITION: each file that a container mounts is there.

@@ -317,7 +317,7 @@ async fn expired_credential_of_an_earlier_sync_is_removed_without_a_broker() {
     let none = AuthEntries::default();
     let update = restarted.update(&none, now.after(HOUR / 2)).await;
     assert!(update.changes.is_empty() && fake.password("a/pull").is_some(), "valid ones stay");
-    let late = now.after(HOUR - Duration::from_secs(10));
+    let late = now.after(Duration::from_secs(3590));
     restarted.update(&none, late).await;
     assert!(restarted.pause(late) <= Duration::from_secs(10), "looked at again when it expires");
     let update = restarted.update(&none, now.after(HOUR)).await;
