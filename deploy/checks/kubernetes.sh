@@ -1,14 +1,15 @@
 # shellcheck shell=bash disable=SC2154 # variables of deploy/check
-# Kubernetes: schemas of every object, and configuration files.
+# Kubernetes: schemas of every object, configuration files, and the Helm chart, which renders the same objects as Kustomize.
 
 need kubectl "$pip_install"
+need helm 'go install helm.sh/helm/v3/cmd/helm@v3.17.3'
 need openssl 'apt-get install openssl'
 for python in python3 "$TOOLS/venv/bin/python3" ''; do
     [[ -n $python ]] || fail "kubernetes-validate is missing; install it with: $pip_install"
     if "$python" -c 'import jsonschema, kubernetes_validate, yaml' 2>/dev/null; then break; fi
 done
 
-kubernetes=deploy/kubernetes
+kubernetes=deploy/kubernetes chart=deploy/helm/ecr-broker version=--kube-version=1.36.0
 crds=$("$kubernetes/programs" crds 2>"$work/crds") || fail "no CRDs: $(<"$work/crds")"
 components=("$kubernetes"/components/*/)
 components=("${components[@]%/}")
@@ -26,12 +27,35 @@ kustomized() { # DIRECTORY OVERLAY COMPONENT...: renders the overlay with the co
     kubectl kustomize "$directory"
 }
 
+# The values of a component.
+values() { # COMPONENT
+    case $1 in
+    cert-manager-mtls) echo certManager.enabled=true ;;
+    servicemonitor) echo serviceMonitor.enabled=true ;;
+    prometheusrule) echo prometheusRule.enabled=true ;;
+    valkey) echo valkey.enabled=true ;;
+    irsa) echo aws.identity=irsa,aws.roleArn=arn:aws:iam::123456789012:role/ecr-broker ;;
+    pod-identity | instance-metadata) echo "aws.identity=$1" ;;
+    issuer-keys) echo issuer.readableKeys=true ;;
+    host-directory) echo hostDirectory.create=true ;;
+    *) fail "components/$1 has no values of the chart here" ;;
+    esac
+}
+
+templated() { # CHART OVERLAY COMPONENT...
+    local chart=$1 overlay=$2 namespace=ecr-broker component flags=()
+    shift 2
+    [[ $overlay = central ]] || namespace=ecr-broker-node
+    for component; do flags+=(--set "$(values "$component")"); done
+    helm template ecr-broker "$chart" "$version" --namespace "$namespace" --set "mode=$overlay" "${flags[@]}" 2>"$work/helm" || { cat "$work/helm"; return 1; }
+}
+
 valid() { # OBJECTS
     "$python" "$kubernetes/validate.py" "$crds" <"$1"
 }
 
 rendered=$work/kustomize
-mkdir "$rendered"
+mkdir "$rendered" "$work/charts"
 kustomized "$work/k/sidecar" sidecar >"$rendered/sidecar"
 # One with each component, one with all that do not exclude each other.
 together=()
@@ -45,8 +69,13 @@ for overlay in central node-local; do
         all) chosen=("${together[@]}") ;;
         *) chosen=("$set") ;;
         esac
+        # An annotation for one source of AWS credentials, a network rule for another: the chart has one of them.
+        [[ $set != all ]] || chosen=("${chosen[@]/irsa/}")
+        readarray -t chosen < <(printf '%s\n' "${chosen[@]}" | sed '/^$/d')
         kustomized "$work/k/$overlay-$set" "$overlay" "${chosen[@]}" >"$rendered/$overlay-$set"
         passes "$overlay with $set: schemas" valid "$rendered/$overlay-$set"
+        templated "$chart" "$overlay" "${chosen[@]}" >"$work/charts/$overlay-$set" || fail "helm template: $(<"$work/charts/$overlay-$set")"
+        passes "$overlay with $set: Helm as Kustomize" "$python" "$kubernetes/compare.py" "$work/charts/$overlay-$set" "$rendered/$overlay-$set"
     done
 done
 passes 'sidecar: schemas' valid "$rendered/sidecar"
@@ -60,6 +89,36 @@ replaced "$rendered/central-cert-manager-mtls" dnsNames: dnsName: >"$work/plante
 catches 'a misspelt field of a Certificate' valid "$work/planted"
 replaced "$rendered/central-none" 'kind: PodDisruptionBudget' 'kind: PodDisruptionBudgets' >"$work/planted"
 catches 'an unknown kind' valid "$work/planted"
+
+helm_quietly() {
+    helm "$@" >"$work/helm" 2>&1 || { cat "$work/helm"; return 1; }
+}
+passes 'chart: helm lint' helm_quietly lint --strict "$chart"
+copied() { # FILE FROM TO: a chart with a mistake planted in this file
+    rm -rf "$work/chart"
+    cp --recursive --dereference "$chart" "$work/chart"
+    replaced "$chart/$1" "$2" "$3" >"$work/chart/$1"
+}
+copied templates/service.yaml '{{- include "ecr-broker.selector" . | nindent 4 }}' '{{- include "ecr-broker.selectors" . | nindent 4 }}'
+catches 'a template that does not render' helm_quietly lint --strict "$work/chart"
+compared() { # CHART
+    templated "$1" central >"$work/planted" && "$python" "$kubernetes/compare.py" "$work/planted" "$rendered/central-none"
+}
+copied templates/workload.yaml 'maxUnavailable: 0' 'maxUnavailable: 1'
+catches 'a chart that differs in one field' compared "$work/chart"
+copied templates/poddisruptionbudget.yaml 'eq .Values.mode "central"' 'eq .Values.mode "centre"'
+catches 'a chart without one object' compared "$work/chart"
+copied templates/_config.tpl 'drain_delay   = "5s"' 'drain_delay   = "6s"'
+catches 'a chart with another configuration' compared "$work/chart"
+
+accepts() { # VALUE...: the schema accepts these values
+    helm_quietly template ecr-broker "$chart" "$version" "${@/#/--set=}"
+}
+passes 'values.schema.json: accepts values' accepts replicas=5 aws.region=eu-central-1 'image.digest=sha256:0000000000000000000000000000000000000000000000000000000000000000'
+for wrong in mode=centre replicas=three replicas=0 aws.regoin=us-east-1 aws.region=Frankfurt image.digest=latest issuer.url=http://issuer.example aws.identity=irsa env[0].name=lower grants.ci=nothing; do
+    catches "values.schema.json: $wrong" accepts "$wrong"
+    grep -q 'specifications of the schema' "$work/helm" || fail "$wrong was refused otherwise: $(<"$work/helm")"
+done
 
 passes 'prometheusrule.yaml: as deploy/kubernetes/prometheusrule makes it' diff <("$kubernetes/prometheusrule") "$kubernetes/components/prometheusrule/prometheusrule.yaml"
 replaced deploy/observability/alerts.yaml 'severity: page' 'severity: ticket' >"$work/alerts.yaml"

@@ -1,0 +1,54 @@
+{{- define "ecr-broker.name" -}}
+{{- if contains .Chart.Name .Release.Name }}{{ .Release.Name | trunc 40 | trimSuffix "-" }}{{ else }}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 40 | trimSuffix "-" }}{{ end }}
+{{- end }}
+
+{{- define "ecr-broker.selector" -}}
+app.kubernetes.io/name: ecr-broker
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "ecr-broker.valkeySelector" -}}
+app.kubernetes.io/name: ecr-broker-valkey
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "ecr-broker.chartLabels" -}}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end }}
+
+{{/* Namespace and labels of every object. */}}
+{{- define "ecr-broker.metadata" -}}
+namespace: {{ .Release.Namespace }}
+labels:
+  {{- include "ecr-broker.selector" . | nindent 2 }}
+  {{- include "ecr-broker.chartLabels" . | nindent 2 }}
+{{- end }}
+
+{{- define "ecr-broker.valkeyMetadata" -}}
+name: {{ include "ecr-broker.name" . }}-valkey
+namespace: {{ .Release.Namespace }}
+labels:
+  {{- include "ecr-broker.valkeySelector" . | nindent 2 }}
+  {{- include "ecr-broker.chartLabels" . | nindent 2 }}
+{{- end }}
+
+{{- define "ecr-broker.image" -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ with .Values.image.digest }}@{{ . }}{{ end }}
+{{- end }}
+
+{{/* Security of a container. */}}
+{{- define "ecr-broker.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: { drop: [ALL] }
+{{- end }}
+
+{{/* Security of a pod. */}}
+{{- define "ecr-broker.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+seccompProfile: { type: RuntimeDefault }
+{{- end }}
