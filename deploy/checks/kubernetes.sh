@@ -50,8 +50,8 @@ templated() { # CHART OVERLAY COMPONENT...
     helm template ecr-broker "$chart" "$version" --namespace "$namespace" --set "mode=$overlay" "${flags[@]}" 2>"$work/helm" || { cat "$work/helm"; return 1; }
 }
 
-valid() { # OBJECTS
-    "$python" "$kubernetes/validate.py" "$crds" <"$1"
+valid() { # FILE...
+    "$python" "$kubernetes/validate.py" "$crds" "$@"
 }
 
 rendered=$work/kustomize
@@ -73,12 +73,11 @@ for overlay in central node-local; do
         [[ $set != all ]] || chosen=("${chosen[@]/irsa/}")
         readarray -t chosen < <(printf '%s\n' "${chosen[@]}" | sed '/^$/d')
         kustomized "$work/k/$overlay-$set" "$overlay" "${chosen[@]}" >"$rendered/$overlay-$set"
-        passes "$overlay with $set: schemas" valid "$rendered/$overlay-$set"
         templated "$chart" "$overlay" "${chosen[@]}" >"$work/charts/$overlay-$set" || fail "helm template: $(<"$work/charts/$overlay-$set")"
         passes "$overlay with $set: Helm as Kustomize" "$python" "$kubernetes/compare.py" "$work/charts/$overlay-$set" "$rendered/$overlay-$set"
     done
 done
-passes 'sidecar: schemas' valid "$rendered/sidecar"
+passes 'every overlay with every component: schemas' valid "$rendered"/*
 replaced "$rendered/central-none" maxSurge maxSurges >"$work/planted"
 catches 'a misspelt field of a Deployment' valid "$work/planted"
 replaced "$rendered/central-servicemonitor" 'interval: 30s' 'interval: soon' >"$work/planted"
