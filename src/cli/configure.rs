@@ -19,6 +19,7 @@ Examples:
   ecr-broker configure docker 123456789012.dkr.ecr.eu-central-1.amazonaws.com public.ecr.aws
   ecr-broker configure podman --dry-run 123456789012.dkr.ecr.eu-central-1.amazonaws.com
   ecr-broker configure kubelet >/etc/kubernetes/credential-providers.yaml
+  ecr-broker configure kubelet --service-account-tokens ecr-broker >credential-providers.yaml
   ecr-broker configure bazel public.ecr.aws >>.bazelrc
 
 Exit codes: 0 changed, printed or nothing to change, 1 the file cannot be changed, 2 wrong flags, 3 not an ECR \
@@ -69,6 +70,12 @@ enum Tool {
         /// Registry hosts, URLs or image references; default: all ECR hosts
         #[arg(value_name = "REGISTRY")]
         registries: Vec<String>,
+        /// Send the token of the pod's service account, for this audience
+        ///
+        /// The broker then sees the pod's service account instead of the node. It needs kubelet 1.34 or later, and a ClusterRole
+        /// that lets nodes request tokens for the audience. Pods without a service account, such as static pods, get no credentials.
+        #[arg(long, value_name = "AUDIENCE", value_parser = audience)]
+        service_account_tokens: Option<String>,
     },
     /// Print lines for .bazelrc
     Bazel {
@@ -95,7 +102,7 @@ impl Tool {
     fn registries(&self) -> &[String] {
         match self {
             Self::Docker { file, .. } | Self::Podman { file, .. } => &file.registries,
-            Self::Kubelet { registries } | Self::Bazel { registries } => registries,
+            Self::Kubelet { registries, .. } | Self::Bazel { registries } => registries,
         }
     }
 }
@@ -117,7 +124,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
             let config = config_home.or_else(|| Some(home?.join(".config")));
             patch(&file, &hosts, auth_file.or_else(|| Some(config?.join("containers/auth.json"))))?;
         }
-        Tool::Kubelet { .. } => print_line(kubelet(&hosts))?,
+        Tool::Kubelet { service_account_tokens, .. } => {
+            print_line(kubelet(&hosts, service_account_tokens.as_deref()))?;
+        }
         Tool::Bazel { .. } => {
             let line = |host: &String| format!("common --credential_helper={host}=%workspace%/tools/ecr-credentials");
             let lines: Vec<_> = hosts.iter().map(line).collect();
@@ -204,14 +213,32 @@ fn changes(config: &Map<String, Value>, hosts: &[String], file: &Path) -> anyhow
     Ok(hosts.iter().filter_map(change).collect())
 }
 
-fn kubelet(hosts: &[String]) -> String {
+/// Reads an audience that needs no escapes in YAML.
+fn audience(text: &str) -> Result<String, String> {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
+    if text.is_empty() || !text.bytes().all(is_plain) {
+        return Err("expected the audience of authentication.jwt, without spaces and quotes".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// Returns the attributes of the tokens of service accounts. What the broker releases depends on the service account, not on the pod.
+fn token_attributes(audience: &str) -> String {
+    format!(
+        "\n    tokenAttributes:\n      serviceAccountTokenAudience: \"{audience}\"\n      cacheType: ServiceAccount\n      \
+         requireServiceAccount: true"
+    )
+}
+
+fn kubelet(hosts: &[String], audience: Option<&str>) -> String {
     // In matchImages each "*" matches one label of a host.
     let every_host = || Registry::host_patterns("*", "*").into_iter().chain(Registry::PUBLIC_HOSTS.map(str::to_owned));
     let images: Vec<_> = if hosts.is_empty() { every_host().collect() } else { hosts.to_vec() };
     let images: Vec<_> = images.into_iter().map(|host| format!("      - \"{host}\"")).collect();
     format!(
         "apiVersion: kubelet.config.k8s.io/v1\nkind: CredentialProviderConfig\nproviders:\n  - name: ecr-broker\n    \
-         apiVersion: credentialprovider.kubelet.k8s.io/v1\n    args: [helper, kubelet]\n    defaultCacheDuration: \"0s\"\n    matchImages:\n{}",
-        images.join("\n")
+         apiVersion: credentialprovider.kubelet.k8s.io/v1\n    args: [helper, kubelet]\n    defaultCacheDuration: \"0s\"\n    matchImages:\n{}{}",
+        images.join("\n"),
+        audience.map(token_attributes).unwrap_or_default()
     )
 }

@@ -137,6 +137,13 @@ fn configure_kubelet_and_bazel_prints_their_configuration() {
         "{kubelet}"
     );
     assert!(place.run(PROGRAM, &["configure", "kubelet"], "").out().contains("*.dkr.ecr.*.amazonaws.com"));
+    assert!(!kubelet.contains("tokenAttributes"), "{kubelet}");
+    let with_tokens = place.run(PROGRAM, &["configure", "kubelet", "--service-account-tokens", "ecr-broker"], "").out();
+    assert!(with_tokens.contains("      serviceAccountTokenAudience: \"ecr-broker\"\n"), "{with_tokens}");
+    for audience in ["", "a b", "a\"b", "a\nb"] {
+        let refused = place.run(PROGRAM, &["configure", "kubelet", "--service-account-tokens", audience], "");
+        assert_eq!(refused.code, 2, "{audience:?}: {}", refused.stderr);
+    }
     let bazel = place.run(PROGRAM, &["configure", "bazel", PRIVATE, "public.ecr.aws"], "").out();
     assert!(
         bazel.contains(&format!("--credential_helper={PRIVATE}=")) && bazel.contains("=public.ecr.aws="),

@@ -7,6 +7,8 @@ use super::PRIVATE;
 use super::other::{text, tool};
 use super::program::{program, simulated_broker};
 
+const TOKENS: [&str; 5] = ["configure", "kubelet", "--service-account-tokens", "ecr-broker", PRIVATE];
+
 /// Runs a command with `request` on its stdin and returns its stdout if it succeeds.
 fn run_with_stdin(command: &mut Command, request: &str) -> Option<String> {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -26,7 +28,7 @@ fn kubelet_strict_decoder_accepts_the_helper_response() {
         let mut helper = program(&[("ECR_BROKER_ADDRESS", &broker.address)]);
         run_with_stdin(helper.args(["helper", "kubelet"]), &request).unwrap()
     };
-    let reader = || tool("bin/kubelet-response");
+    let reader = || tool("bin/kubelet-decoder");
     let response = answer(&format!("{PRIVATE}/team/app"));
     let read: serde_json::Value = serde_json::from_str(&run_with_stdin(&mut reader(), &response).unwrap()).unwrap();
     assert_eq!((&read["cacheKeyType"], &read["auth"][PRIVATE]), (&"Registry".into(), &"AWS".into()));
@@ -39,4 +41,23 @@ fn kubelet_strict_decoder_accepts_the_helper_response() {
     // The decoder rejects unknown fields, as kubelet does.
     assert!(run_with_stdin(&mut reader(), &response.replacen('{', r#"{"more":1,"#, 1)).is_none());
     broker.stop();
+}
+
+#[test]
+#[ignore = "needs a Go program over k8s.io/kubelet, which .ci/tools builds"]
+fn kubelet_strict_decoder_accepts_the_printed_configurations() {
+    let printed = |arguments: &[&str]| text(&program(&[]).args(arguments).output().unwrap().stdout);
+    let decoded = |config: &str| run_with_stdin(&mut tool("bin/kubelet-decoder"), config);
+    let provider = |config: &str| {
+        let mut config: serde_json::Value = serde_json::from_str(&decoded(config).unwrap()).unwrap();
+        config["providers"][0].take()
+    };
+    let plain = provider(&printed(&["configure", "kubelet"]));
+    assert_eq!((&plain["name"], &plain["tokenAttributes"]), (&"ecr-broker".into(), &serde_json::Value::Null));
+    let config = printed(&TOKENS);
+    let attributes = serde_json::json!({
+        "serviceAccountTokenAudience": "ecr-broker", "cacheType": "ServiceAccount", "requireServiceAccount": true,
+    });
+    assert_eq!(provider(&config)["tokenAttributes"], attributes);
+    assert!(decoded(&config.replace("cacheType", "cachetype")).is_none(), "the decoder rejects unknown fields");
 }
