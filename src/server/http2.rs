@@ -1,10 +1,7 @@
 //! HTTP/2 connections: the gRPC API, over Unix sockets, TCP and TLS.
 
-use std::sync::Arc;
-
 use futures_util::future::BoxFuture;
 use tokio::net::{TcpStream, UnixStream};
-use tracing::debug;
 
 use self::authority::AuthorityRewriter;
 use self::connection::Connection;
@@ -13,10 +10,10 @@ use super::lifetime::Lifetime;
 use super::listener::Accepted;
 use super::misbehaviour;
 use super::protocol::Protocol;
-use super::tls_handshake::{Established, NotEstablished, TlsHandshake, TlsMemory};
-use crate::authn::tls::{Application, Tls};
+use super::tls_handshake::CallerHandshake;
+use crate::authn::tls::Application;
 use crate::authn::{Peer, TcpAuthn, TcpPeer, UnixPeer};
-use crate::limits::{Attempt, ConnectionMemory, Limits, Origin, RetryAfter};
+use crate::limits::{ConnectionMemory, Limits, Origin};
 use crate::rejections::RejectionRecorder;
 
 mod authority;
@@ -66,8 +63,10 @@ impl GrpcProtocol {
             return self.record_misbehaviour(connection.serve(stream, lifetime).await, origin);
         };
         let memory = self.limits.request_memory().enter(origin);
+        let handshake = CallerHandshake { limits: self.limits.clone(), rejections: self.rejections.clone() };
         // Boxed: the future would have room for it for as long as the connection lasts.
-        let established = Box::pin(self.handshake(tls, stream, (origin, from), lifetime, &memory)).await;
+        let established =
+            Box::pin(handshake.perform(tls, stream, Application::Http2, (origin, from), lifetime, &memory)).await;
         if let Some((stream, certificate)) = established {
             let connection = Box::new(self.connection(self.authn.peer(from, certificate), origin, lifetime, memory));
             self.record_misbehaviour(connection.serve(stream, lifetime).await, origin);
@@ -80,38 +79,9 @@ impl GrpcProtocol {
         }
     }
 
-    /// Performs the TLS handshake. Failures count against the origin, which is rejected when it fails too often.
-    async fn handshake(
-        &self,
-        tls: &Arc<Tls>,
-        stream: TcpStream,
-        (origin, TcpPeer { address: from, .. }): (Origin, TcpPeer),
-        lifetime: &Lifetime,
-        memory: &ConnectionMemory,
-    ) -> Option<Established> {
-        if let Err(RetryAfter(wait)) = self.limits.check_origin(origin, Attempt::Handshake) {
-            debug!(%from, ?wait, "connection rejected: too many failed authentications");
-            return None;
-        }
-        let handshake = TlsHandshake { rejections: self.rejections.clone() };
-        let memory = TlsMemory { unproved: lifetime.unproved().cloned(), proved: Some(memory.clone()) };
-        let failed = match handshake.perform(tls, stream, Application::Http2, from, lifetime, memory).await {
-            Ok(established) => return Some(established),
-            Err(failed) => failed,
-        };
-        if !matches!(failed, NotEstablished::Draining) {
-            self.limits.record_failure(origin, Attempt::Handshake);
-        }
-        failed.answer().await;
-        None
-    }
-
     /// Returns the connection of a TCP peer; without proof it stays unproved until a call is authenticated.
     fn connection(&self, peer: Peer, origin: Origin, lifetime: &Lifetime, memory: ConnectionMemory) -> Connection {
-        let unproved = lifetime.unproved().filter(|_| matches!(peer, Peer::Unknown(_))).cloned();
-        if let (None, Some(connection)) = (&unproved, lifetime.unproved()) {
-            connection.note_proved();
-        }
+        let unproved = lifetime.unproved_of(&peer);
         let service = self.service.clone().for_peer(peer, origin, unproved.clone());
         Connection::new(service, None, unproved, memory)
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::shutdown::ShutdownStages;
+use crate::authn::Peer;
 use crate::jitter;
 use crate::limits::Unproved;
 
@@ -25,6 +26,17 @@ impl Lifetime {
     /// The limits of a connection that needs a proof of its peer.
     pub(super) fn unproved(&self) -> Option<&Unproved> {
         self.unproved.as_ref()
+    }
+
+    /// Returns the limits of a connection whose peer is known, as far as it can be known without a call; none if it has proved who it
+    /// is.
+    pub(super) fn unproved_of(&self, peer: &Peer) -> Option<Unproved> {
+        let connection = self.unproved()?;
+        if matches!(peer, Peer::Unknown(_)) {
+            return Some(connection.clone());
+        }
+        connection.note_proved();
+        None
     }
 
     /// Completes when the drain starts, or when an unproved connection must make room. A connection that is not established by then

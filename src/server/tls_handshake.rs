@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tracing::{debug, warn};
 
+pub(super) use self::callers::CallerHandshake;
 pub(super) use self::established::EstablishedStream;
 pub(super) use self::memory::TlsMemory;
 use self::stream::HandshakeStream;
@@ -19,6 +20,7 @@ use crate::authn::tls::{self, Application, Tls, VerifiedCertificate};
 use crate::limits::Origin;
 use crate::rejections::{Kind, RejectionRecorder, Subject};
 
+mod callers;
 mod established;
 mod memory;
 mod records;
