@@ -304,10 +304,10 @@ impl App {
             endpoints::ops(ops, pages, &auth, rejections.clone(), &mut sockets)
         });
         let ops = ops.transpose()?;
+        let json = endpoints::json(&config, &auth, grpc.clone(), (&limits, &rejections), &mut sockets)?;
         let listeners = endpoints::bind(&config, &default_sockets, &mut sockets)?;
         let mut endpoints = endpoints::grpc(listeners, &config, &auth, grpc.clone(), (&limits, &rejections));
-        endpoints.extend(ecr_api);
-        endpoints.extend(ops);
+        endpoints.extend(json.into_iter().chain(ecr_api).chain(ops));
         refuse_loop("AWS endpoint", &upstream.endpoints, &endpoints).await?;
         refuse_loop("parent address", &upstream.parent_addresses, &endpoints).await?;
         Ok(Self {

@@ -8,7 +8,7 @@ pub use self::diagnostic::Diagnostic;
 pub use self::diff::{Change, ChangeKind, SettingChange, diff, restart_settings};
 pub use self::example::example;
 pub use self::files::{DEFAULT_FILE, Disk, Files, Settled, file_to_read};
-pub use self::model::{AwsApi, Config, Log, LogFormat, Ops, Server};
+pub use self::model::{AwsApi, Config, Json, Log, LogFormat, Ops, Server};
 pub use self::print::{effective, effective_json, fingerprint};
 pub use self::sources::Sources;
 

@@ -58,7 +58,7 @@
 //! | broker | [`descriptor_store`] | sealed copy of the cache, which outlives the process |
 //! | broker | [`broker`] | authorization and release of credentials |
 //! | front doors | [`status`] | the broker's state without secrets, for operators |
-//! | front doors | [`api`] | gRPC services and the ECR-compatible API |
+//! | front doors | [`api`] | gRPC services, the JSON API and the ECR-compatible API |
 //! | front doors | [`ops`] | health and metrics for operators, over HTTP |
 //! | front doors | [`server`] | listeners, connections and graceful shutdown |
 //! | process | [`config`] | configuration: model, settings table and checks |

@@ -18,6 +18,7 @@ use tracing::error;
 use self::answer::Answer;
 use self::scrape::Scrapes;
 use self::turns::Turns;
+use crate::api::host;
 use crate::cache::KeyQuery;
 use crate::caller::DnsName;
 use crate::metrics::{Exposition, Format};
@@ -25,7 +26,6 @@ use crate::pb::GetStatusResponse;
 use crate::status::{Check, Readiness, Status, StatusReporter};
 
 mod answer;
-mod host;
 mod peer;
 mod query;
 mod scrape;

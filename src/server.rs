@@ -40,7 +40,7 @@ pub(crate) use self::endpoint::{Drain, Endpoint};
 pub(crate) use self::endpoints::{Connections, MAX_OBSERVERS_OPEN, Server};
 pub(crate) use self::grpc_service::grpc_service;
 pub(crate) use self::health::Health;
-pub(crate) use self::http1::{EcrApiProtocol, OpsProtocol};
+pub(crate) use self::http1::{EcrApiProtocol, JsonProtocol, OpsProtocol};
 pub(crate) use self::http2::GrpcProtocol;
 pub(crate) use self::listener::Listener;
 pub use self::listener::{SocketAccess, check_socket_directory};

@@ -14,6 +14,7 @@ mod support;
 mod tokens;
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use certificates::{Authority, BROKER, RUNNER};
@@ -30,6 +31,8 @@ use scraped::Scraped;
 use secrets::Secrets;
 use support::{Client, HOST, request};
 use tokens::{AUDIENCE, ISSUER, SUBJECT, Signer, bearing};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
 use tokio::time::sleep;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
@@ -72,6 +75,30 @@ async fn make_every_call(mut client: Client, token: &str, secrets: &mut Secrets)
     answers
 }
 
+/// Asks the JSON API with valid and invalid requests, and returns the last valid answer.
+async fn ask_for_json(socket: &Path, token: &str) -> String {
+    let mut answer = String::new();
+    for (target, token, body) in [
+        ("/v1/credentials?registry=ghcr.io", token, ""),
+        ("/v1/credentials", token, "{\"registry\": "),
+        ("/v1/credentials", &token[1..], ""),
+        ("/v2", token, ""),
+        (&format!("/v1/credentials?registry={HOST}"), token, ""),
+    ] {
+        let method = if body.is_empty() { "GET" } else { "POST" };
+        let mut stream = UnixStream::connect(socket).await.unwrap();
+        let request = format!(
+            "{method} {target} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\n\
+             connection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        answer.clear();
+        stream.read_to_string(&mut answer).await.unwrap();
+    }
+    answer
+}
+
 async fn connect(broker: &Server, ca: &Authority, identity: Option<Identity>) -> Channel {
     let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca.pem())).domain_name(BROKER);
     let tls = identity.into_iter().fold(tls, ClientTlsConfig::identity);
@@ -91,8 +118,9 @@ async fn p10_no_secret_is_written_to_logs_spans_audit_or_files() {
     let keys = outside.path().join("jwks.json");
     fs::write(&keys, signer.jwks()).unwrap();
     let (config, ops) = (outside.path().join("broker.toml"), outside.path().join("ops.sock"));
+    let json = outside.path().join("json.sock");
     let text = format!(
-        "experimental = [\"bearer-tokens\"]\naudit.output = \"{audit}\"\nserver.ops_listen = \"unix:{ops}\"\nmetrics.per_key = true\ncache.keep_warm = [\"{HOST}\", \"public.ecr.aws\"]\n\
+        "experimental = [\"bearer-tokens\"]\naudit.output = \"{audit}\"\nserver.ops_listen = \"unix:{ops}\"\nserver.json_listen = \"unix:{json}\"\nmetrics.per_key = true\ncache.keep_warm = [\"{HOST}\", \"public.ecr.aws\"]\n\
          [server.tls]\ncertificate = {certificate:?}\nkey = {key:?}\n\
          [authentication]\nclient_ca = {{ \"a.example\" = {ca:?} }}\n\
          [[authentication.jwt]]\nname = \"blue\"\nissuer = \"{ISSUER}\"\naudience = \"{AUDIENCE}\"\njwks_file = {keys:?}\n\
@@ -103,6 +131,7 @@ async fn p10_no_secret_is_written_to_logs_spans_audit_or_files() {
          [[grants]]\nid = \"ops\"\ncallers = [{{ spiffe = \"{RUNNER}\" }}]\noperator = true\n",
         audit = directory.path().join("audit.log").display(),
         ops = ops.display(),
+        json = json.display(),
         ca = ca.file,
     );
     fs::write(&config, text).unwrap();
@@ -135,6 +164,8 @@ async fn p10_no_secret_is_written_to_logs_spans_audit_or_files() {
 
     let answers = make_every_call(Client::new(connect(&broker, &ca, None).await), &token, &mut secrets).await;
     assert!(answers > 20, "{answers}");
+    let answer = ask_for_json(&json, &token).await;
+    assert!(answer.contains("\"password\":") && answer.contains("dockerconfigjson"), "{answer}");
     let identity = Identity::from_pem(&workload.certificate, &workload.key);
     let channel = connect(&broker, &ca, Some(identity)).await;
     let mut by_certificate = Client::new(channel.clone());

@@ -8,21 +8,24 @@ use anyhow::{Context as _, bail, ensure};
 use super::auth_material::AuthMaterial;
 use crate::address::ListenAddress;
 use crate::api::ecr::{EcrApi, Secret};
+use crate::api::json::JsonApi;
 use crate::authn::TcpAuthn;
 use crate::config::{self, Config};
 use crate::limits::Limits;
 use crate::ops::Ops;
 use crate::rejections::RejectionRecorder;
 use crate::server::{
-    ActivatedSockets, Drain, EcrApiProtocol, Endpoint, GrpcProtocol, GrpcService, Listener, MAX_OBSERVERS_OPEN,
-    OpsProtocol, SocketAccess, TlsHandshake,
+    ActivatedSockets, Drain, EcrApiProtocol, Endpoint, GrpcProtocol, GrpcService, JsonProtocol, Listener,
+    MAX_OBSERVERS_OPEN, OpsProtocol, SocketAccess, TlsHandshake,
 };
 
 /// Returns how many connections may be open: those of TCP, of Unix sockets, of the ECR API and of the ops listener have a limit each.
 pub(super) fn max_connections(config: &Config) -> usize {
     let server = &config.server;
     let is_tcp = |address: &ListenAddress| matches!(address, ListenAddress::Tcp(_));
-    let (tcp, unix) = (server.listen.iter().any(is_tcp), !server.listen.iter().all(is_tcp) || server.listen.is_empty());
+    let json = server.json.as_ref().map(|json| &json.listen);
+    let mut callers = server.listen.iter().chain(json);
+    let (tcp, unix) = (callers.clone().any(is_tcp), !callers.all(is_tcp) || server.listen.is_empty());
     let kinds = [tcp, unix, server.aws_api.is_some()].into_iter().filter(|served| *served).count();
     let observers = if server.ops.is_some() { MAX_OBSERVERS_OPEN } else { 0 };
     server.connections.max_connections.saturating_mul(kinds).saturating_add(observers)
@@ -64,6 +67,31 @@ pub(super) fn grpc(
     let protocol = Arc::new(GrpcProtocol { service, authn, limits: limits.clone(), rejections: rejections.clone() });
     let endpoint = |listener| Endpoint { listener, protocol: protocol.clone(), drain: Drain::First };
     listeners.into_iter().map(endpoint).collect()
+}
+
+/// Serves the JSON API on its listener, if there is one. Loopback proves nothing to it: a page in a browser on this host could call, too.
+pub(super) fn json(
+    config: &Config,
+    auth: &AuthMaterial,
+    service: GrpcService,
+    (limits, rejections): (&Limits, &RejectionRecorder),
+    sockets: &mut ActivatedSockets,
+) -> anyhow::Result<Option<Endpoint>> {
+    let Some(json) = &config.server.json else { return Ok(None) };
+    let is_tcp = matches!(json.listen, ListenAddress::Tcp(_));
+    ensure!(
+        !is_tcp || json.listen.is_local() || auth.tls.is_some(),
+        "server.json_listen: the address is reachable from other hosts; set server.tls"
+    );
+    let listener = Listener::bind_for(config.server.socket, &json.listen, sockets).context("server.json_listen")?;
+    let protocol = Arc::new(JsonProtocol {
+        api: JsonApi::new(&json.hosts),
+        service,
+        authn: TcpAuthn { tls: auth.tls.clone(), loopback: false, tokens: auth.issuers.is_some() },
+        limits: limits.clone(),
+        rejections: rejections.clone(),
+    });
+    Ok(Some(Endpoint { listener, protocol, drain: Drain::First }))
 }
 
 /// Serves the ECR API on its listener. Creates a missing secret file only here, after the whole configuration was found valid.

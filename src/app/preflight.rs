@@ -58,7 +58,8 @@ impl Preflight {
         let mut found = Self::default();
         let listen = config.server.listen.iter().map(|address| ("server.listen", address));
         let ops = config.server.ops.iter().map(|ops| ("server.ops_listen", &ops.listen));
-        for (setting, address) in listen.chain(ops) {
+        let json = config.server.json.iter().map(|json| ("server.json_listen", &json.listen));
+        for (setting, address) in listen.chain(ops).chain(json) {
             let ListenAddress::Unix(path) = address else { continue };
             if let Err(problem) = check_socket_directory(path) {
                 found.errors.push(Diagnostic { place: setting.to_owned(), problem: format!("{address}: {problem:#}") });

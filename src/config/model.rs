@@ -88,6 +88,8 @@ pub struct Server {
     pub connections: server::Settings,
     /// The ops listener, if there is one.
     pub ops: Option<Ops>,
+    /// The JSON API, if it is served.
+    pub json: Option<Json>,
     /// The ECR-compatible API, if it is served.
     pub aws_api: Option<AwsApi>,
     /// TLS of TCP listeners; none: plaintext.
@@ -105,6 +107,15 @@ pub struct Ops {
     pub hosts: Vec<DnsName>,
     /// Whether it speaks plaintext beyond loopback.
     pub allow_plaintext: bool,
+}
+
+/// The listener of the JSON API.
+#[derive(Debug, Clone)]
+pub struct Json {
+    /// Its address.
+    pub listen: ListenAddress,
+    /// DNS names by which it is reached.
+    pub hosts: Vec<DnsName>,
 }
 
 /// The listener of the ECR-compatible API.

@@ -104,6 +104,15 @@ define_sections! {
         /// it if your monitoring takes as many series from each broker.
         ops_max_keys: usize = 500, count(1, 10_000);
 
+        /// Address of the JSON API, `IP:PORT` or `unix:/PATH`: `/v1/credentials` over HTTP/1.1 for programs
+        /// without gRPC. Callers need a bearer token or a client certificate; over the socket their user is
+        /// known. Beyond loopback it needs `[server.tls]`. Not set: no JSON API.
+        json_listen: Option<ListenAddress>, ADDRESS, example "unix:/run/ecr-broker/json.sock";
+
+        /// DNS names by which the JSON API is reached beside `localhost` and IP addresses, such as that of a
+        /// Kubernetes Service. A request with another `Host` is refused.
+        json_hosts: Vec<DnsName> = [], HOSTS, example ["ecr-broker.ecr-broker.svc"];
+
         /// Loopback address of the ECR-compatible API: it answers GetAuthorizationToken for programs that
         /// only know AWS. Point them at it with `AWS_ENDPOINT_URL_ECR=http://127.0.0.1:9911/t/SECRET` and
         /// `AWS_ENDPOINT_URL_ECR_PUBLIC`. Not set: the API is not served.

@@ -482,6 +482,8 @@ pub struct TestBroker {
     pub aws_api: std::net::SocketAddr,
     /// The URL of the ops listener, if it is configured.
     pub ops: Option<String>,
+    /// The URL of the JSON API, if it is configured.
+    pub json: Option<String>,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<()>,
     directory: tempfile::TempDir,
@@ -549,6 +551,7 @@ impl TestBroker {
         let tcp = address(&urls, &["grpc://", "grpcs://"]);
         let aws_api = address(&urls, &["aws+http://"]);
         let ops = urls.iter().find(|url| url.starts_with("ops+")).cloned();
+        let json = urls.iter().find_map(|url| url.strip_prefix("json+")).map(str::to_owned);
         let socket = directory.path().join("broker.sock");
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(app.run(async { _ = stopped.await }));
@@ -564,6 +567,7 @@ impl TestBroker {
             socket,
             aws_api,
             ops,
+            json,
             stop: Some(stop),
             running,
             directory,

@@ -102,6 +102,13 @@ impl<S> MiddlewareService<S> {
         Self { peer, origin, unproved, ..self }
     }
 
+    /// Returns the response of a request that is not a call: another front end could not read it. Its error is recorded as that of a
+    /// call.
+    pub(crate) fn refuse(&self, headers: &HeaderMap, error: &BrokerError) -> Response<Body> {
+        let peer = (&self.peer, self.origin);
+        response_of(error, &Call::new(headers, peer, false, self.middleware.rejections.clone()))
+    }
+
     /// Returns the fast path of the connection, if there is one.
     pub(crate) fn fast_path(&self) -> Option<ConnectionFastPath> {
         self.middleware.fast_path.as_ref().map(|path| path.for_peer(self.peer.clone(), self.origin))

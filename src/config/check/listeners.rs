@@ -4,6 +4,7 @@ use crate::address::ListenAddress;
 use crate::authn::tls;
 use crate::config::model::Config;
 use crate::config::reader::Reader;
+use crate::config::setting::Setting;
 use crate::config::settings::Server;
 use crate::trusted_file;
 
@@ -13,6 +14,7 @@ pub(super) fn check(config: &Config, reader: &mut Reader<'_>) {
     check_socket_mode(config, reader);
     check_aws_api(config, reader);
     check_ops(config, reader);
+    check_json(config, reader);
     check_tcp(config, reader);
 }
 
@@ -58,20 +60,45 @@ fn check_aws_api(config: &Config, reader: &mut Reader<'_>) {
 /// The ops listener shares no address, and beyond loopback it is encrypted unless the operator says otherwise.
 fn check_ops(config: &Config, reader: &mut Reader<'_>) {
     let Some(ops) = &config.server.ops else { return };
-    let is_fixed = !matches!(ops.listen, ListenAddress::Tcp(address) if address.port() == 0);
-    let of_aws_api = config.server.aws_api.as_ref().map(|api| ListenAddress::Tcp(api.listen));
-    let others = config.server.listen.iter().map(|address| (address, "server.listen"));
-    let mut others = others.chain(of_aws_api.as_ref().map(|address| (address, "server.aws_api_listen")));
-    if let Some((address, setting)) = others.find(|(address, _)| is_fixed && **address == ops.listen) {
-        let problem = format!("{} is also {setting}; give each listener its own address", plain(address));
-        reader.report(&Server::ops_listen(), &problem);
-    }
+    check_address(&ops.listen, &Server::ops_listen(), of_callers(config), reader);
     if !ops.listen.is_local() && !ops.allow_plaintext && config.server.tls.is_none() {
         let problem = format!(
             "{} is reachable from other hosts without encryption; set server.tls, or server.ops_allow_plaintext = true",
             plain(&ops.listen)
         );
         reader.report(&Server::ops_listen(), &problem);
+    }
+}
+
+/// The JSON API shares no address. It releases credentials, so it has the rules of the gRPC listeners, but loopback is not a proof.
+fn check_json(config: &Config, reader: &mut Reader<'_>) {
+    let Some(json) = &config.server.json else { return };
+    let of_ops = config.server.ops.iter().map(|ops| ("server.ops_listen", ops.listen.clone()));
+    check_address(&json.listen, &Server::json_listen(), of_callers(config).chain(of_ops), reader);
+    if matches!(json.listen, ListenAddress::Tcp(_))
+        && let Some(problem) = problem_of(&json.listen, config, false)
+    {
+        reader.report(&Server::json_listen(), &format!("{} {problem}", plain(&json.listen)));
+    }
+}
+
+/// Returns the addresses of the gRPC API and of the ECR-compatible API, with their settings.
+fn of_callers(config: &Config) -> impl Iterator<Item = (&'static str, ListenAddress)> {
+    let grpc = config.server.listen.iter().map(|address| ("server.listen", address.clone()));
+    grpc.chain(config.server.aws_api.iter().map(|api| ("server.aws_api_listen", ListenAddress::Tcp(api.listen))))
+}
+
+/// Reports a listener at the address of another one. Port 0 becomes another port each time.
+fn check_address(
+    own: &ListenAddress,
+    setting: &Setting<Option<ListenAddress>>,
+    mut others: impl Iterator<Item = (&'static str, ListenAddress)>,
+    reader: &mut Reader<'_>,
+) {
+    let is_fixed = !matches!(own, ListenAddress::Tcp(address) if address.port() == 0);
+    if let Some((other, address)) = others.find(|(_, address)| is_fixed && address == own) {
+        let problem = format!("{} is also {other}; give each listener its own address", plain(&address));
+        reader.report(setting, &problem);
     }
 }
 
@@ -85,7 +112,7 @@ fn plain(address: &ListenAddress) -> String {
 
 fn check_tcp(config: &Config, reader: &mut Reader<'_>) {
     for address in config.server.listen.iter().filter(|address| matches!(address, ListenAddress::Tcp(_))) {
-        let Some(problem) = problem_of(address, config) else { continue };
+        let Some(problem) = problem_of(address, config, true) else { continue };
         let problem = format!("{address} {problem}");
         if reader.activated().contains(address) {
             reader.report_activated(&problem);
@@ -95,7 +122,8 @@ fn check_tcp(config: &Config, reader: &mut Reader<'_>) {
     }
 }
 
-fn problem_of(address: &ListenAddress, config: &Config) -> Option<&'static str> {
+/// Returns the problem of a TCP address; `serves_loopback`: `authentication.loopback` counts for it.
+fn problem_of(address: &ListenAddress, config: &Config, serves_loopback: bool) -> Option<&'static str> {
     let has_tls = config.server.tls.is_some();
     let certificates = config.server.tls.as_ref().is_some_and(tls::Settings::knows_clients);
     let identifies_callers = certificates || !config.server.issuers.is_empty();
@@ -104,6 +132,9 @@ fn problem_of(address: &ListenAddress, config: &Config) -> Option<&'static str> 
             Some("would give every identified remote caller full access; write grants and enforce them (policy.mode)")
         }
         (_, true, true) | (true, _, true) => None,
+        (true, ..) if !serves_loopback => {
+            Some("cannot identify its callers; add [[authentication.jwt]], or use a Unix socket")
+        }
         (true, ..) if config.server.loopback => None,
         (true, ..) => Some(
             "admits every process of this host; set authentication.loopback = true (--allow-loopback) or use a Unix socket",

@@ -200,6 +200,36 @@ fn ops_listener_shares_its_address_with_no_other() {
 }
 
 #[test]
+fn p13_json_api_identifies_its_callers_and_is_encrypted_beyond_loopback() {
+    let issuer = "[[authentication.jwt]]\nname = \"a\"\nissuer = \"https://a.example\"\naudience = \"b\"\n";
+    let (tls, closed) = ("[server.tls]\ncertificate = \"/a\"\nkey = \"/b\"\n", "grants = []\n");
+    let json = |address: &str| format!("[server]\njson_listen = \"{address}\"\n");
+    let both = |address: &str| format!("{closed}{}{tls}{issuer}", json(address));
+    for text in [json("unix:/run/json.sock"), format!("{closed}{}{issuer}", json("127.0.0.1:1")), both("0.0.0.0:1")] {
+        assert!(load(&text).unwrap().server.json.is_some(), "{text}");
+    }
+    for (text, problem) in [
+        (format!("{closed}{}{issuer}", json("0.0.0.0:1")), "without encryption"),
+        (format!("{closed}{}{tls}", json("0.0.0.0:1")), "without authentication"),
+        (json("127.0.0.1:1"), "cannot identify its callers; add [[authentication.jwt]], or use a Unix socket"),
+        (json("127.0.0.1:1") + "[authentication]\nloopback = true", "cannot identify its callers"),
+        (json("unix:/a.sock") + "ops_listen = \"unix:/a.sock\"", "unix:/a.sock is also server.ops_listen"),
+        (json("unix:/a.sock") + "listen = [\"unix:/a.sock\"]", "unix:/a.sock is also server.listen"),
+    ] {
+        let [found] = problems(&text).try_into().unwrap_or_else(|found| panic!("{text}: {found:?}"));
+        assert!(found.starts_with("server.json_listen: ") && found.contains(problem), "{text}: {found}");
+    }
+}
+
+#[test]
+fn activated_socket_of_the_json_api_is_not_for_grpc() {
+    let file = file("[server]\njson_listen = \"unix:/json.sock\"");
+    let activated = vec!["unix:/json.sock".parse().unwrap(), "unix:/b.sock".parse().unwrap()];
+    let config = Config::load(&Sources { activated, ..sources(&file, &[]) }).unwrap();
+    assert_eq!(config.server.listen, ["unix:/b.sock".parse().unwrap()]);
+}
+
+#[test]
 fn ops_hosts_are_dns_names() {
     let problems = problems("[server]\nops_hosts = [\"Broker.example\"]");
     assert!(problems.len() == 1 && problems[0].contains("lower-case"), "{problems:?}");

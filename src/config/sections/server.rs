@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::issuers;
 use crate::address::ListenAddress;
 use crate::authn::tls;
-use crate::config::model::{AwsApi, Ops, Server};
+use crate::config::model::{AwsApi, Json, Ops, Server};
 use crate::config::reader::Reader;
 use crate::config::settings::{self, Authentication, Tls};
 use crate::environment::{WORKER_THREADS, worker_threads_problem};
@@ -29,6 +29,8 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Server {
         ops_listen,
         ops_hosts,
         ops_allow_plaintext,
+        json_listen,
+        json_hosts,
         aws_api_listen,
         aws_api_secret_file,
         ops_max_keys,
@@ -38,8 +40,12 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Server {
     let authentication = Authentication::read(reader);
     let aws_api = aws_api(aws_api_listen, aws_api_secret_file, reader);
     let ops = ops_listen.map(|listen| Ops { listen, hosts: ops_hosts, allow_plaintext: ops_allow_plaintext });
-    let others =
-        [aws_api.as_ref().map(|api| ListenAddress::Tcp(api.listen)), ops.as_ref().map(|ops| ops.listen.clone())];
+    let json = json_listen.map(|listen| Json { listen, hosts: json_hosts });
+    let others = [
+        aws_api.as_ref().map(|api| ListenAddress::Tcp(api.listen)),
+        ops.as_ref().map(|ops| ops.listen.clone()),
+        json.as_ref().map(|json| json.listen.clone()),
+    ];
     Server {
         listen: with_activated(listen, &others, reader),
         socket: SocketAccess { mode: socket_mode, group: socket_group },
@@ -56,6 +62,7 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Server {
             proxy_protocol_from,
         },
         ops,
+        json,
         aws_api,
         tls: tls_settings(tls, authentication, reader),
         issuers: issuers::read(reader),

@@ -1,4 +1,6 @@
-//! The host that a request names. It must be one of the broker: see the module.
+//! The host that an HTTP request names. It must be one of the broker's.
+//!
+//! Otherwise a website could have a browser call the broker, under a name of the website that resolves to the broker.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -11,7 +13,7 @@ use crate::caller::DnsName;
 /// Returns whether a request names a host of the broker, with any port: a forwarded port may differ.
 ///
 /// Every browser sends `Host`. A health check in HTTP/1.0 may send none.
-pub(super) fn is_accepted<B>(request: &Request<B>, names: &[DnsName]) -> bool {
+pub(crate) fn is_accepted<B>(request: &Request<B>, names: &[DnsName]) -> bool {
     let mut headers = request.headers().get_all(HOST).iter();
     let by_header = match (headers.next(), headers.next()) {
         (None, _) => request.version() <= Version::HTTP_10,

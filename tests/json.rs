@@ -1,0 +1,469 @@
+//! The JSON API over real HTTP: authentication, grants, limits, audit records, malformed requests, TLS and the drain.
+
+#![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod certificates;
+mod program;
+mod support;
+mod tokens;
+
+use std::fs;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::time::Duration;
+
+use certificates::{Authority, BROKER, RUNNER};
+use data_encoding::BASE64;
+use ecr_broker::address::ListenAddress;
+use ecr_broker::audit::Output;
+use ecr_broker::authn::tls::{Settings as TlsSettings, Tls};
+use ecr_broker::caller::Caller;
+use ecr_broker::config::Json;
+use ecr_broker::error::FailureClass;
+use ecr_broker::limits::{Attempt, Origin};
+use ecr_broker::policy::{Accounts, CallerPattern, Effect, Grant, Policy, RegistryPattern, TokenPattern};
+use program::{SERVE_SIMULATED, Server, run};
+use reqwest::{Certificate, Client, Identity, Method, RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+use support::{HOST, TestBroker, TestCache};
+use tokens::{ISSUER, SUBJECT, Signer, issuers, seconds};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+const FIELDS: [&str; 7] =
+    ["registry", "username", "password", "expires_at", "refresh_after_seconds", "credential_id", "dockerconfigjson"];
+
+/// A broker with the JSON API on loopback that accepts tokens.
+struct Served {
+    broker: TestBroker,
+    signer: Signer,
+    client: Client,
+    directory: tempfile::TempDir,
+}
+
+/// A reply: status, headers and JSON.
+#[derive(Debug)]
+struct Reply {
+    status: StatusCode,
+    headers: http::HeaderMap,
+    body: Value,
+}
+
+impl Reply {
+    async fn of(request: RequestBuilder) -> Self {
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        assert_eq!((&headers["cache-control"], &headers["content-type"]), (&json_text("no-store"), &json_text(JSON)));
+        assert!(!headers.keys().any(|name| name.as_str().starts_with("access-control-")), "{headers:?}");
+        Self { status, headers, body: serde_json::from_str(&response.text().await.unwrap()).unwrap() }
+    }
+
+    /// Returns status and reason of an error, which has a message and a request ID and no credential.
+    fn error(&self) -> (u16, &str) {
+        let id = self.body["request_id"].as_str().unwrap_or_else(|| panic!("{self:?}"));
+        assert!(id.len() == 32 && self.headers["x-request-id"] == *id, "{self:?}");
+        assert!(!self.message().is_empty(), "{self:?}");
+        assert!(!FIELDS.iter().any(|field| self.body.get(field).is_some()), "{self:?}");
+        (self.status.as_u16(), self.body["reason"].as_str().unwrap())
+    }
+
+    fn message(&self) -> &str {
+        self.body["message"].as_str().unwrap()
+    }
+
+    fn password(&self) -> String {
+        assert_eq!(self.status, 200, "{self:?}");
+        self.body["password"].as_str().unwrap().to_owned()
+    }
+}
+
+const JSON: &str = "application/json";
+
+fn json_text(text: &'static str) -> http::HeaderValue {
+    http::HeaderValue::from_static(text)
+}
+
+impl Served {
+    fn start() -> Self {
+        Self::start_as(Policy::Open, false, |_| ())
+    }
+
+    fn start_as(policy: Policy, audited: bool, change: impl FnOnce(&mut support::Setup)) -> Self {
+        let (cache, signer, directory) = (TestCache::new(), Signer::new("k1"), tempfile::tempdir().unwrap());
+        let issuers = issuers(&signer, directory.path(), cache.clock.clone());
+        let output = Output::File(directory.path().join("audit.jsonl"));
+        let broker = TestBroker::start_on(cache, policy, audited.then_some(&output), |setup| {
+            setup.auth.issuers = Some(issuers);
+            setup.config.server.json = Some(Json { listen: ListenAddress::Tcp(ANY_PORT), hosts: Vec::new() });
+            change(setup);
+        });
+        Self { broker, signer, client: Client::builder().no_proxy().build().unwrap(), directory }
+    }
+
+    fn url(&self) -> String {
+        format!("{}/v1/credentials", self.broker.json.as_ref().unwrap())
+    }
+
+    fn token(&self) -> String {
+        self.signer.token(ISSUER, SUBJECT, seconds(&*self.broker.clock))
+    }
+
+    fn get(&self, query: &str) -> RequestBuilder {
+        self.client.get(format!("{}?{query}", self.url()))
+    }
+
+    /// A request of the valid caller.
+    fn ask(&self, registry: &str) -> RequestBuilder {
+        self.get(&format!("registry={registry}")).bearer_auth(self.token())
+    }
+
+    fn post(&self, body: impl Into<String>) -> RequestBuilder {
+        self.client.post(self.url()).header("content-type", JSON).bearer_auth(self.token()).body(body.into())
+    }
+
+    fn records(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.directory.path().join("audit.jsonl")).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+/// Allows the valid caller the registries of one account.
+fn granted(account: &str) -> Policy {
+    Policy::Grants(vec![Grant {
+        id: "pulls".into(),
+        callers: vec![CallerPattern::Token(TokenPattern {
+            issuer: "blue".into(),
+            subject: Some(SUBJECT.parse().unwrap()),
+            claims: Vec::new(),
+        })],
+        registries: vec![RegistryPattern::Private {
+            accounts: Accounts::Of(vec![account.parse().unwrap()]),
+            regions: vec!["*".parse().unwrap()],
+        }],
+        profile: None,
+        effect: Effect::Allow,
+        max_lifetime: None,
+    }])
+}
+
+#[tokio::test]
+async fn p11_granted_caller_gets_flat_json_after_its_audit_record() {
+    let served = Served::start_as(granted("123456789012"), true, |_| ());
+    let reply = Reply::of(served.ask(HOST)).await;
+    let password = reply.password();
+    assert_eq!(reply.body.as_object().unwrap().keys().collect::<Vec<_>>(), FIELDS);
+    assert_eq!((&reply.body["registry"], &reply.body["username"]), (&json!(HOST), &json!("AWS")));
+    assert!(reply.body["refresh_after_seconds"].as_u64().unwrap() > 0, "{reply:?}");
+    let config: Value = serde_json::from_str(reply.body["dockerconfigjson"].as_str().unwrap()).unwrap();
+    let auth = BASE64.encode(format!("AWS:{password}").as_bytes());
+    assert_eq!(config, json!({ "auths": { HOST: { "auth": auth } } }));
+    let [record] = served.records().try_into().unwrap();
+    for (field, value) in [("outcome", "released"), ("grant", "pulls"), ("registry", HOST)] {
+        assert_eq!(record[field], value, "{field}");
+    }
+    assert_eq!(record["credential_id"], reply.body["credential_id"]);
+    assert!(record["caller"].as_str().unwrap().contains(SUBJECT), "{record}");
+    assert!(!record.to_string().contains(&password));
+    let body = json!({ "registry": format!("{HOST}/team/app:v1"), "min_validity_seconds": 3_600 });
+    assert_eq!(Reply::of(served.post(body.to_string())).await.password(), password, "a POST for the same registry");
+    assert_eq!(served.broker.source.calls(), 1);
+}
+
+#[tokio::test]
+async fn p11_answer_without_a_writable_audit_log_has_no_credential() {
+    let served = Served::start_as(granted("123456789012"), true, |_| ());
+    Reply::of(served.ask(HOST)).await.password();
+    support::put_directory_at(&served.directory.path().join("audit.jsonl"));
+    // The file is looked for at most every 100 ms.
+    served.broker.clock.advance(Duration::from_millis(100));
+    let refused = Reply::of(served.ask(HOST)).await;
+    assert_eq!(refused.error(), (503, "AUDIT_UNAVAILABLE"));
+    assert!(refused.headers.contains_key("retry-after"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn denied_caller_gets_403_with_the_id_of_its_record() {
+    let served = Served::start_as(granted("111111111111"), true, |_| ());
+    let denied = Reply::of(served.ask(HOST)).await;
+    assert_eq!(denied.error(), (403, "CALLER_NOT_ALLOWED"));
+    let profile = Reply::of(served.get(&format!("registry={HOST}&profile=none")).bearer_auth(served.token())).await;
+    assert_eq!(profile.error(), (403, "CALLER_NOT_ALLOWED"));
+    let [record, _] = served.records().try_into().unwrap();
+    assert_eq!((&record["outcome"], &record["request_id"]), (&json!("denied"), &denied.body["request_id"]));
+    assert_eq!(served.broker.source.calls(), 0);
+}
+
+/// `authentication.loopback` does not count: a page in a browser on this host could call, too.
+#[tokio::test]
+async fn caller_without_a_valid_token_gets_401() {
+    let served = Served::start_as(Policy::Open, true, |setup| setup.config.server.loopback = true);
+    let query = format!("registry={HOST}");
+    let of_stranger = Signer::new("k1").token(ISSUER, SUBJECT, seconds(&*served.broker.clock));
+    let token = served.token();
+    let get = || served.get(&query);
+    for (case, request) in [
+        ("no token", get()),
+        ("a token of an unknown key", get().bearer_auth(of_stranger)),
+        ("no JWT", get().bearer_auth("x")),
+        ("another scheme", get().basic_auth("AWS", Some(&token))),
+        ("two headers", get().bearer_auth(&token).bearer_auth(&token)),
+        ("a token in the query", served.get(&format!("{query}&access_token={token}"))),
+    ] {
+        let refused = Reply::of(request).await;
+        if case == "a token in the query" {
+            assert_eq!(refused.error(), (400, "REQUEST_INVALID"), "{case}");
+            continue;
+        }
+        assert_eq!(refused.error(), (401, "CALLER_UNAUTHENTICATED"), "{case}");
+        assert_eq!(refused.headers["www-authenticate"], "Bearer", "{case}");
+    }
+    let records = served.records();
+    assert!(records.iter().all(|record| record["outcome"] == "unauthenticated") && records.len() >= 4, "{records:?}");
+    assert!(!served.records().iter().any(|record| record.to_string().contains(&token)));
+    assert_eq!(served.broker.source.calls(), 0);
+}
+
+#[tokio::test]
+async fn caller_metadata_of_a_peer_without_a_certificate_is_refused() {
+    let served = Served::start();
+    let forwarded = || served.get(&format!("registry={HOST}")).header("x-ecr-broker-caller-asserted", "uid:0,gid:0");
+    assert_eq!(Reply::of(forwarded()).await.error(), (401, "CALLER_UNAUTHENTICATED"));
+    assert!(Reply::of(forwarded().bearer_auth(served.token())).await.status.is_client_error());
+    let hops = served.ask(HOST).header("x-ecr-broker-hops", "99");
+    assert_eq!(Reply::of(hops).await.status, 400);
+}
+
+#[tokio::test]
+async fn too_many_failed_attempts_get_429_and_verified_tokens_still_pass() {
+    let served = Served::start_as(Policy::Open, false, |setup| {
+        setup.config.limits.failures_per_second = NonZeroU32::new(1).unwrap();
+    });
+    // Each token has another signature, so the verified one is kept.
+    let (query, verified) = (format!("registry={HOST}"), served.token());
+    let right = || Reply::of(served.get(&query).bearer_auth(&verified));
+    right().await.password();
+    let wrong = || Reply::of(served.get(&format!("registry={HOST}")).bearer_auth("a.b.c"));
+    for attempt in 0..10 {
+        assert_eq!(wrong().await.error(), (401, "CALLER_UNAUTHENTICATED"), "{attempt}");
+    }
+    let limited = wrong().await;
+    assert_eq!(limited.error(), (429, "CALLER_RATE_LIMITED"));
+    let delay: u64 = limited.headers["retry-after"].to_str().unwrap().parse().unwrap();
+    assert_eq!(limited.body["retry_after_seconds"], delay);
+    assert!(
+        served.broker.limits.check_origin(Origin::of(ANY_PORT.ip()), Attempt::Token).is_err(),
+        "the gRPC port's, too"
+    );
+    right().await.password();
+    served.broker.clock.advance(Duration::from_secs(delay));
+    assert_eq!(wrong().await.error(), (401, "CALLER_UNAUTHENTICATED"), "after the delay");
+}
+
+#[tokio::test]
+async fn caller_beyond_its_request_rate_gets_429() {
+    let served = Served::start_as(Policy::Open, false, |setup| {
+        setup.config.limits.requests_per_second = NonZeroU32::new(10).unwrap();
+        setup.config.limits.local_requests_per_second = NonZeroU32::new(10).unwrap();
+    });
+    for _ in 0..100 {
+        Reply::of(served.ask(HOST)).await.password();
+    }
+    let limited = Reply::of(served.ask(HOST)).await;
+    assert_eq!(limited.error(), (429, "CALLER_RATE_LIMITED"));
+    assert!(limited.headers.contains_key("retry-after"), "{limited:?}");
+}
+
+#[tokio::test]
+async fn json_request_for_a_host_of_another_site_is_refused() {
+    let served = Served::start_as(Policy::Open, false, |setup| {
+        let hosts = vec!["ecr-broker.tools.svc".parse().unwrap()];
+        setup.config.server.json = Some(Json { listen: ListenAddress::Tcp(ANY_PORT), hosts });
+    });
+    for host in ["evil.example", "localhost.evil.example", "ecr-broker.tools.svc.evil.example"] {
+        let refused = Reply::of(served.ask(HOST).header("host", host)).await;
+        assert_eq!(refused.error(), (421, "REQUEST_INVALID"), "{host}");
+        assert!(refused.message().contains("server.json_hosts"), "{refused:?}");
+    }
+    for host in ["localhost:1", "[::1]", "ecr-broker.tools.svc:8443"] {
+        Reply::of(served.ask(HOST).header("host", host)).await.password();
+    }
+}
+
+#[tokio::test]
+async fn malformed_requests_are_refused_without_a_call_to_the_source() {
+    let served = Served::start();
+    let (get, long) = (|query: &str| served.get(query).bearer_auth(served.token()), "x".repeat(9_000));
+    let other = |method: Method| served.client.request(method, served.url()).bearer_auth(served.token());
+    for (request, status, reason) in [
+        (get(""), 400, "REQUEST_INVALID"),
+        (get(&format!("registry={HOST}&registry={HOST}")), 400, "REQUEST_INVALID"),
+        (get("registry=docker.io"), 400, "REGISTRY_NOT_ECR"),
+        (get("registry=12.dkr.ecr.eu-central-1.amazonaws.com"), 400, "REGISTRY_INVALID"),
+        (get(&format!("registry={HOST}&min_validity_seconds=43200")), 400, "VALIDITY_UNSATISFIABLE"),
+        (get(&format!("registry={HOST}&profile=UPPER%20CASE")), 400, "REQUEST_INVALID"),
+        (served.post("{"), 400, "REQUEST_INVALID"),
+        (served.post(format!(r#"{{"registry": "{long}"}}"#)), 413, "REQUEST_INVALID"),
+        (other(Method::POST).header("content-type", "text/plain").body("{}"), 415, "REQUEST_INVALID"),
+        (other(Method::PUT), 405, "REQUEST_INVALID"),
+        (other(Method::OPTIONS), 405, "REQUEST_INVALID"),
+        (served.client.get(served.url().replace("/v1/", "/v2/")), 400, "REQUEST_INVALID"),
+    ] {
+        let text = format!("{request:?}");
+        let refused = Reply::of(request).await;
+        assert_eq!(refused.error(), (status, reason), "{text}: {refused:?}");
+        assert_eq!(refused.headers.contains_key("allow"), status == 405, "{refused:?}");
+    }
+    assert_eq!(served.broker.source.calls(), 0);
+}
+
+#[tokio::test]
+async fn request_head_beyond_the_buffer_is_refused() {
+    let served = Served::start();
+    let reply = served.ask(HOST).header("x-long", "x".repeat(20_000)).send().await;
+    assert!(reply.is_err() || reply.unwrap().status() == 431, "refused before it is read");
+    Reply::of(served.ask(HOST)).await.password();
+}
+
+#[tokio::test]
+async fn aws_failure_is_503_with_the_delay_of_its_backoff() {
+    let served = Served::start();
+    served.broker.source.fail(FailureClass::Unavailable);
+    let failed = Reply::of(served.ask(HOST)).await;
+    assert_eq!(failed.error(), (503, "AWS_UNAVAILABLE"));
+    assert_eq!(failed.headers["retry-after"], *failed.body["retry_after_seconds"].to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p9_request_in_flight_finishes_while_the_listener_closes() {
+    let served = Served::start();
+    served.broker.source.shut();
+    let (address, in_flight) = (served.url(), tokio::spawn(Reply::of(served.ask(HOST))));
+    served.broker.source.until_calls(1).await;
+    let source = served.broker.source.clone();
+    let ended = tokio::spawn(served.broker.stop());
+    let address = address.trim_start_matches("http://").split('/').next().unwrap().to_owned();
+    while tokio::net::TcpStream::connect(&address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert!(!ended.is_finished(), "it waits for the request in flight");
+    source.open();
+    in_flight.await.unwrap().password();
+    ended.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p9_waiting_request_gets_shutting_down_after_the_drain_timeout() {
+    let served = Served::start_as(Policy::Open, false, |setup| {
+        setup.config.server.connections.drain_timeout = Duration::from_millis(100);
+    });
+    served.broker.source.shut();
+    let in_flight = tokio::spawn(Reply::of(served.ask(HOST)));
+    served.broker.source.until_calls(1).await;
+    let source = served.broker.source.clone();
+    let ended = tokio::spawn(served.broker.stop());
+    assert_eq!(in_flight.await.unwrap().error(), (503, "SHUTTING_DOWN"));
+    source.open();
+    ended.await.unwrap();
+}
+
+#[tokio::test]
+async fn unix_socket_caller_is_its_user_and_needs_no_host() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("json.sock");
+    let served = Served::start_as(Policy::Open, true, |setup| {
+        let listen = ListenAddress::Unix(socket.clone());
+        setup.config.server.json = Some(Json { listen, hosts: Vec::new() });
+    });
+    assert_eq!(served.broker.json.as_deref(), Some(&*format!("unix:{}", socket.display())));
+    let mut stream = tokio::net::UnixStream::connect(&socket).await.unwrap();
+    let request = format!("GET /v1/credentials?registry={HOST} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).await.unwrap();
+    assert!(reply.starts_with("HTTP/1.1 200 OK\r\n") && reply.contains("\"password\":"), "{reply}");
+    let user = Caller::process(rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw()).unwrap();
+    assert_eq!(served.records()[0]["caller"], user.to_string());
+}
+
+/// Returns a client that trusts `ca` and finds the broker at an address.
+fn tls_client(ca: &Authority, address: SocketAddr, identity: Option<Identity>) -> Client {
+    let root = Certificate::from_pem(ca.pem().as_bytes()).unwrap();
+    let client = Client::builder().no_proxy().tls_certs_only([root]).resolve(BROKER, address);
+    identity.into_iter().fold(client, reqwest::ClientBuilder::identity).build().unwrap()
+}
+
+fn tls(ca: &Authority, directory: &Path, clock: std::sync::Arc<support::ManualClock>) -> Tls {
+    let (certificate, key) = ca.server().write(directory, "server");
+    let trust_domains = [("a.example".parse().unwrap(), ca.file.clone())].into();
+    let (dns_names, revocations) = Default::default();
+    Tls::load(TlsSettings { certificate, key, trust_domains, dns_names, revocations }, clock).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_caller_is_known_by_its_token_or_its_certificate() {
+    let (keys, cache) = (tempfile::tempdir().unwrap(), TestCache::new());
+    let (ca, signer) = (Authority::new(keys.path(), "ca.pem", "a"), Signer::new("k1"));
+    let (issuers, tls) =
+        (issuers(&signer, keys.path(), cache.clock.clone()), tls(&ca, keys.path(), cache.clock.clone()));
+    let audit = keys.path().join("audit.jsonl");
+    let broker = TestBroker::start_on(cache, Policy::Open, Some(&Output::File(audit.clone())), |setup| {
+        (setup.auth.issuers, setup.auth.tls) = (Some(issuers), Some(tls.into()));
+        let hosts = vec![BROKER.parse().unwrap()];
+        setup.config.server.json = Some(Json { listen: ListenAddress::Tcp(ANY_PORT), hosts });
+    });
+    let address: SocketAddr = broker.json.as_ref().unwrap().strip_prefix("https://").unwrap().parse().unwrap();
+    let url = format!("https://{BROKER}:{}/v1/credentials?registry={HOST}", address.port());
+    let token = signer.token(ISSUER, SUBJECT, seconds(&*broker.clock));
+    let stranger = tls_client(&ca, address, None);
+    assert_eq!(Reply::of(stranger.get(&url)).await.error(), (401, "CALLER_UNAUTHENTICATED"));
+    Reply::of(stranger.get(&url).bearer_auth(&token)).await.password();
+    let pair = ca.workload(RUNNER);
+    let identity = Identity::from_pem(format!("{}{}", pair.key, pair.certificate).as_bytes()).unwrap();
+    let workload = tls_client(&ca, address, Some(identity));
+    Reply::of(workload.get(&url)).await.password();
+    // The certificate and the token name different callers.
+    assert_eq!(Reply::of(workload.get(&url).bearer_auth(&token)).await.error(), (401, "CALLER_UNAUTHENTICATED"));
+    let plain = Client::builder().no_proxy().build().unwrap();
+    let plain = plain.get(format!("http://{address}/v1/credentials?registry={HOST}")).bearer_auth(&token).send().await;
+    assert_eq!(plain.unwrap().status(), 400, "HTTP without TLS");
+    let records = fs::read_to_string(audit).unwrap();
+    let callers: Vec<_> = records.lines().filter(|line| line.contains("\"released\"")).collect();
+    assert!(callers.len() == 2 && callers[0].contains(SUBJECT) && callers[1].contains(RUNNER), "{records}");
+}
+
+#[test]
+fn p13_json_api_is_refused_where_it_would_be_open() {
+    let listen = |address: &str| {
+        let environment = [("ECR_BROKER_SERVER_JSON_LISTEN", address), ("AWS_EC2_METADATA_DISABLED", "true")];
+        run(&SERVE_SIMULATED, &environment)
+    };
+    for (address, problem) in [
+        ("0.0.0.0:0", "is reachable from other hosts without encryption"),
+        ("127.0.0.1:0", "cannot identify its callers; add [[authentication.jwt]]"),
+    ] {
+        let ended = listen(address);
+        assert_eq!((ended.code, ended.stdout.as_str()), (1, ""), "{address}: {}", ended.stderr);
+        assert!(ended.error().contains("server.json_listen") && ended.error().contains(problem), "{}", ended.stderr);
+    }
+}
+
+/// The program itself: off by default, and its address is printed.
+#[tokio::test]
+async fn program_serves_json_only_where_it_is_configured() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = format!("unix:{}", directory.path().join("json.sock").display());
+    let broker = Server::start(&SERVE_SIMULATED, &[]);
+    assert!(!broker.stop().contains("json+"));
+    let environment = [("ECR_BROKER_SERVER_JSON_LISTEN", socket.as_str())];
+    let (broker, at) = Server::start_with_second("json+", &SERVE_SIMULATED, &environment);
+    assert_eq!(at, socket);
+    let mut stream = tokio::net::UnixStream::connect(at.strip_prefix("unix:").unwrap()).await.unwrap();
+    let request = format!("GET /v1/credentials?registry={HOST} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).await.unwrap();
+    assert!(reply.contains("\"dockerconfigjson\":"), "{reply}");
+    broker.stop();
+}
