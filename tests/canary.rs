@@ -79,7 +79,7 @@ async fn make_every_call(mut client: Client, token: &str, secrets: &mut Secrets)
 async fn ask_for_json(socket: &Path, token: &str) -> String {
     let mut answer = String::new();
     for (target, token, body) in [
-        ("/v1/credentials?registry=ghcr.io", token, ""),
+        ("/v1/credentials?registry=registry.example", token, ""),
         ("/v1/credentials", token, "{\"registry\": "),
         ("/v1/credentials", &token[1..], ""),
         ("/v2", token, ""),

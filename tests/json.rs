@@ -299,7 +299,7 @@ async fn malformed_requests_are_refused_without_a_call_to_the_source() {
     for (request, status, reason) in [
         (get(""), 400, "REQUEST_INVALID"),
         (get(&format!("registry={HOST}&registry={HOST}")), 400, "REQUEST_INVALID"),
-        (get("registry=docker.io"), 400, "REGISTRY_NOT_ECR"),
+        (get("registry=registry.example"), 400, "REGISTRY_NOT_ECR"),
         (get("registry=12.dkr.ecr.eu-central-1.amazonaws.com"), 400, "REGISTRY_INVALID"),
         (get(&format!("registry={HOST}&min_validity_seconds=43200")), 400, "VALIDITY_UNSATISFIABLE"),
         (get(&format!("registry={HOST}&profile=UPPER%20CASE")), 400, "REQUEST_INVALID"),
