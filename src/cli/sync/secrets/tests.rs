@@ -326,6 +326,30 @@ async fn expired_credential_of_an_earlier_sync_is_removed_without_a_broker() {
 }
 
 #[tokio::test]
+async fn of_two_syncs_with_credentials_of_one_end_only_the_first_writes() {
+    let (fake, now) = (Fake::default(), start());
+    let (mut one, mut other) = (target(&fake, &["a/pull"], None), target(&fake, &["a/pull"], None));
+    for round in 0..4 {
+        let at = now.after(2 * INTERVAL * round);
+        one.update(&entries("one", now, HOUR), at).await;
+        other.update(&entries("other", now, HOUR), at).await;
+    }
+    assert_eq!((fake.password("a/pull").as_deref(), fake.with(|state| state.writes)), (Some("one"), 1));
+}
+
+#[tokio::test]
+async fn credential_in_its_last_second_is_removed_and_not_read_without_pause() {
+    let (fake, now) = (Fake::default(), start());
+    let mut target = target(&fake, &["a/pull"], None);
+    let entries = entries("one", now, HOUR + Duration::from_millis(700));
+    target.update(&entries, now).await;
+    let late = now.after(HOUR + Duration::from_millis(300));
+    target.update(&entries, late).await;
+    assert_eq!(fake.password("a/pull"), None);
+    assert!(target.pause(late) > Duration::from_secs(1), "{:?}", target.pause(late));
+}
+
+#[tokio::test]
 async fn of_two_syncs_the_one_with_the_newer_credential_writes() {
     let fake = Fake::default();
     let now = start();

@@ -53,8 +53,9 @@ impl Wanted<'_> {
     pub(super) fn merged(&self, mut stored: BTreeMap<String, Held>) -> BTreeMap<String, Held> {
         let now = seconds(self.now.wall);
         stored.retain(|host, held| held.end > now && (self.requested.is_empty() || self.requested.contains(host)));
-        for (host, entry) in self.entries.iter() {
-            let end = seconds(entry.expiry());
+        // An entry in its last second counts as expired, as the stored one does: otherwise each removal would add it again at once.
+        let live = self.entries.iter().map(|(host, entry)| (host, entry, seconds(entry.expiry())));
+        for (host, entry, end) in live.filter(|(.., end)| *end > now) {
             let is_kept = stored.get(host).is_some_and(|held| self.is_as_fresh(host, held, &entry.id, end));
             if !is_kept {
                 stored.insert(host.clone(), Held::new(entry.auth.clone(), entry.id.clone(), end));
@@ -63,10 +64,11 @@ impl Wanted<'_> {
         stored
     }
 
-    /// Returns whether a stored credential is ours, or a newer one that another sync wrote. One that our own watch replaced is neither,
-    /// even if it lasts longer: the broker may have reason to replace it.
+    /// Returns whether a stored credential is ours, or one that another sync wrote and that lasts as long: of two syncs with credentials
+    /// of one end, neither replaces the other's. One that our own watch replaced is neither, even if it lasts longer: the broker may have
+    /// reason to replace it.
     fn is_as_fresh(&self, host: &str, stored: &Held, id: &str, end: u64) -> bool {
-        stored.id == id || stored.end > end && !self.known.is_superseded(host, &stored.id)
+        stored.id == id || stored.end >= end && !self.known.is_superseded(host, &stored.id)
     }
 }
 
