@@ -60,6 +60,9 @@ use crate::support::Client;
 
 /// Memory that the broker may use under every attack.
 pub const MEMORY_MB: u64 = 128;
+/// Part of it for the pages of the program, which no attack changes: the shipped program has a quarter of that. They are not measured,
+/// for an unoptimised program has more the more code is in it.
+const PROGRAM_MB: u64 = 48;
 /// Duration of an honest call beyond which it was starved. The machine may be busy with other tests.
 const HONEST_LIMIT: Duration = Duration::from_secs(10);
 /// Honest calls that must succeed after the attack, for each caller.
@@ -206,14 +209,17 @@ impl Scene {
         self.more_honest_calls(AFTERWARDS).await;
         let ended = self.broker.ended();
         assert!(ended.is_none(), "{name}: the broker has ended: {ended:?}");
-        let (peak, limited) = (self.broker.peak_memory_mb(), self.cgroup.is_some());
+        let (peak, limited) = (self.broker.peak_memory_mb() - self.broker.file_memory_mb(), self.cgroup.is_some());
         let reports: Vec<_> = self.honest.drain(..).map(Honest::end).collect();
         let calls: Vec<_> = reports.iter().map(ToString::to_string).collect();
-        println!("{name}: {figure}; {}; memory {peak} MB at most, limited by a cgroup: {limited}", calls.join("; "));
+        println!(
+            "{name}: {figure}; {}; memory {peak} MB at most beside the program, limited by a cgroup: {limited}",
+            calls.join("; ")
+        );
         for report in &reports {
             assert!(report.slowest < HONEST_LIMIT, "{name}: {report}");
         }
-        assert!(self.memory_mb.is_none_or(|limit| peak < limit), "{name}: {peak} MB");
+        assert!(self.memory_mb.is_none_or(|limit| peak < limit - PROGRAM_MB), "{name}: {peak} MB");
         self.broker.stop()
     }
 

@@ -141,6 +141,11 @@ impl Server {
         self.status_mb("VmHWM:")
     }
 
+    /// Returns the resident pages of files, most of them the program's, in MB.
+    pub fn file_memory_mb(&self) -> u64 {
+        self.status_mb("RssFile:")
+    }
+
     fn status_mb(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();

@@ -17,7 +17,7 @@ const ROOT: u32 = 0;
 /// Connects to the broker's socket.
 pub(in crate::client) async fn connect_to_broker(path: PathBuf) -> io::Result<TokioIo<UnixStream>> {
     match UnixStream::connect(&path).await {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && !is_socket(&path) => {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && is_other_file(&path) => {
             Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a socket"))
         }
         connected => {
@@ -33,8 +33,9 @@ pub(in crate::client) async fn connect(path: PathBuf) -> io::Result<TokioIo<Unix
     UnixStream::connect(path).await.map(TokioIo::new)
 }
 
-fn is_socket(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
+/// Returns whether another file than a socket is there. A broker that restarts removes its socket after it refused the connection.
+fn is_other_file(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| !metadata.file_type().is_socket())
 }
 
 /// Rejects a connection to a listener of a foreign user.
