@@ -49,7 +49,7 @@ class Registry(http.server.BaseHTTPRequestHandler):
         name = self.path.removeprefix("/v2/").split("/manifests/")[0].split("/blobs/")[0]
         path = f"/v2/{name}/manifests/any" if name else "/v2/"
         status, headers, body = ask(AWS + path, {"authorization": proof, "host": self.headers["host"]})
-        # Those whom it would let read it knows no image for.
+        # It accepts the token, and has no such image: 404.
         return (0, {}, b"") if status in (200, 404) else (status, headers, body)
 
     def record(self, status, proof):

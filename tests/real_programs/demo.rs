@@ -14,8 +14,14 @@ use super::program::PROGRAM;
 const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/demo.sh");
 
 fn demo(directory: &Path, arguments: &[&str]) -> Command {
-    let mut demo = Command::new(DEMO);
-    demo.args(arguments).env_clear().env("ECR_BROKER", PROGRAM).env("HOME", directory).env("TMPDIR", directory);
+    // A shell cannot trap a signal that it inherits as ignored, as jobs in the background do.
+    let mut demo = Command::new("/usr/bin/env");
+    demo.args(["--default-signal=INT", DEMO])
+        .args(arguments)
+        .env_clear()
+        .env("ECR_BROKER", PROGRAM)
+        .env("HOME", directory)
+        .env("TMPDIR", directory);
     demo.env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", tools().join("bin").display()));
     demo
 }

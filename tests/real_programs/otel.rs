@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use super::other::{run, succeed, text, tool};
+use super::other::{run, succeed, text, tool, tools};
 use super::program::{SERVE_SIMULATED, Server, program, skipped};
 use super::scraped::Scraped;
 
@@ -110,10 +110,10 @@ fn otelcol_exposes_the_pushed_metrics_as_a_scrape_has_them() {
 #[test]
 #[ignore = "needs Jaeger, which tests/clients/otel.sh --jaeger builds"]
 fn jaeger_finds_the_spans_of_grpc_and_of_the_aws_api() {
-    let jaeger = tool("bin/jaeger");
-    if !Path::new(jaeger.get_program()).exists() {
+    if !tools().join("bin/jaeger").exists() {
         return skipped("Jaeger is missing; build it with tests/clients/otel.sh --jaeger");
     }
+    let jaeger = tool("bin/jaeger");
     let directory = tempfile::tempdir().unwrap();
     let (otlp, query, grpc_query) = (free_port(), free_port(), free_port());
     let config = format!(

@@ -69,8 +69,10 @@ fn github_workflow_installs_and_pushes_for_longer_than_its_tokens_live() {
     }
     let runner = Runner::start(&site, times.life);
     let mut act = act(&site, "hosted.yml", times.seconds);
-    for (name, value) in [("ADDRESS", site.address()), ("RELEASE", &release), ("CHECKSUM", &checksum)] {
-        act.args(["--var", &format!("ECR_BROKER_{name}={value}")]);
+    for (name, value) in
+        [("ECR_BROKER_ADDRESS", site.address()), ("BROKER_RELEASE", &release), ("BROKER_CHECKSUM", &checksum)]
+    {
+        act.args(["--var", &format!("{name}={value}")]);
     }
     act.env_remove("ECR_BROKER_ADDRESS");
     run(act, &runner);
