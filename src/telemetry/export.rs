@@ -65,6 +65,12 @@ impl Export {
             url,
         })
     }
+
+    /// Returns whether neither the collector nor the proxy before it is reached over TLS.
+    pub(super) fn is_plaintext(&self) -> bool {
+        let proxy = self.url.as_str().parse().ok().and_then(|url| self.proxies.for_url(&url));
+        self.url.scheme() == "http" && proxy.is_none_or(|proxy| proxy.as_str().starts_with("http:"))
+    }
 }
 
 /// Returns whether to export over gRPC. The standard's default is HTTP, but port 4317 is gRPC by the same standard, and many operators

@@ -12,7 +12,7 @@ const FAILED: &str = "cannot create the HTTP client of the OTLP exporter; check 
 
 /// Returns a client for tasks of the runtime, which keeps no connection.
 pub(super) fn new(export: &Export) -> anyhow::Result<reqwest::Client> {
-    let (roots, identity) = export.tls.for_http()?;
+    let (roots, identity) = export.tls.for_http(export.is_plaintext())?;
     let builder = reqwest::Client::builder().redirect(Policy::none()).proxy(export.proxies.for_reqwest());
     let builder = match roots {
         Some(roots) => builder.tls_certs_only(roots),
@@ -27,7 +27,7 @@ pub(super) fn new(export: &Export) -> anyhow::Result<reqwest::Client> {
 
 /// Returns a client that blocks, for threads outside the runtime. Such a client must be created on a thread outside it, too.
 pub(super) fn blocking(export: &Export) -> anyhow::Result<reqwest::blocking::Client> {
-    let (roots, identity) = export.tls.for_http()?;
+    let (roots, identity) = export.tls.for_http(export.is_plaintext())?;
     let builder = reqwest::blocking::Client::builder().redirect(Policy::none()).proxy(export.proxies.for_reqwest());
     let builder = match roots {
         Some(roots) => builder.tls_certs_only(roots),

@@ -40,6 +40,19 @@ fn variable_of_the_signal_takes_precedence() {
 }
 
 #[test]
+fn export_is_plaintext_without_tls_to_the_collector_or_its_proxy() {
+    for (endpoint, proxy, plaintext) in [
+        ("http://c:4318", "", true),
+        ("https://c:4318", "", false),
+        ("http://c:4318", "http://proxy:3128", true),
+        ("http://c:4318", "https://proxy:3129", false),
+    ] {
+        let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint), ("HTTP_PROXY", proxy)];
+        assert_eq!(read(Signal::Metrics, &variables).expect("valid").is_plaintext(), plaintext, "{variables:?}");
+    }
+}
+
+#[test]
 fn headers_are_percent_decoded_and_not_printed() {
     let variables = [("OTEL_EXPORTER_OTLP_HEADERS", "x-key = abc%3D%2C1 , Authorization=Bearer%20secret,")];
     let export = read(Signal::Metrics, &variables).expect("valid");
