@@ -12,3 +12,4 @@ pub(super) mod policy;
 pub(super) mod profiles;
 pub(super) mod server;
 pub(super) mod shared_cache;
+mod system_roots;

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::path::Path;
 
 use super::aws_endpoints::EndpointRules;
-use super::aws_sdk;
+use super::{aws_sdk, system_roots};
 use crate::config::reader::Reader;
 use crate::config::settings::Aws;
 use crate::profile::Profile;
@@ -26,6 +26,7 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>, profiles: Vec<Profile>, m
     };
     rules.check_section(reader, &settings);
     aws_sdk::check(reader, rules);
+    system_roots::check(reader);
     let Aws {
         region,
         regions,
