@@ -8,7 +8,7 @@ usage: install.sh --from URL_OR_DIRECTORY [--version VERSION] [--checksum SHA256
                   [--helper-only] [--without-service]
        install.sh --uninstall [--prefix DIRECTORY]
   --from URL_OR_DIRECTORY  the release: its archives beside SHA256SUMS
-  --version VERSION        such as 0.1.0 (default: the only one that SHA256SUMS names)
+  --version VERSION        such as 0.2.0 (default: the only one that SHA256SUMS names)
   --checksum SHA256        of SHA256SUMS itself: a release that is not this one is refused
   --prefix DIRECTORY       default: /usr/local; the systemd unit is installed with it only as root
   --helper-only            docker's credential helper alone, for hosts without a broker

@@ -35,7 +35,7 @@ fn status_prints_tables_for_people_and_json_for_scripts() {
     let (_server, address) = broker();
     let text = run(&["status", "--address", &address], &[]).out();
     for part in [
-        "ecr-broker 0.1.0 (commit ",
+        concat!("ecr-broker ", env!("CARGO_PKG_VERSION"), " (commit "),
         ", ready, at 20",
         "policy      open: no grants are configured",
         "cache       2 of 10000 credentials, first expiry in 1",
