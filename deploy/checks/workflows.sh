@@ -34,7 +34,7 @@ notes() { # TEXT VERSION
     printf '%s' "$1" >"$CHANGELOG"
     deploy/release/notes "$2"
 }
-text=$'# Changelog\n\n## Unreleased\n\n- next\n\n## '$version$' (2026-12-02)\n\n- a change\n\n## 0.0.1\n\n- an old change\n'
+text=$'# Changelog\n\n## Unreleased\n\n- next\n\n## '$version$' - 2026-12-02\n\n- a change\n\n## 0.0.1\n\n- an old change\n'
 [[ $(notes "$text" "$version") == '- a change' ]] || fail "the notes of a release are: $(notes "$text" "$version")"
 echo 'ok  release: its section of the changelog'
 catches 'a release of another version' notes "$text" 0.0.1
