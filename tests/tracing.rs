@@ -12,6 +12,7 @@ mod support;
 use std::collections::{BTreeMap, HashSet};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 
 use certificates::Authority;
 use collector::Collector;
@@ -320,6 +321,45 @@ fn ask_aws_api(at: &str, secret: &str, target: &str, traceparent: &str) -> u16 {
     let mut response = String::new();
     stream.read_to_string(&mut response).unwrap();
     response.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+/// Sends a request to the JSON API on a socket, and returns the status.
+fn ask_for_json(at: &str, target: &str, traceparent: &str) -> u16 {
+    let mut stream = UnixStream::connect(at.strip_prefix("unix:").unwrap()).unwrap();
+    let head = format!("GET {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntraceparent: {traceparent}\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    response.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn json_requests_have_the_spans_of_calls_even_if_they_are_unreadable() {
+    let collector = Collector::default();
+    let endpoint = collector.over_grpc().await;
+    let directory = tempfile::tempdir().unwrap();
+    let socket = format!("unix:{}", directory.path().join("json.sock").display());
+    let environment = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("ECR_BROKER_SERVER_JSON_LISTEN", socket.as_str()),
+    ];
+    let (broker, at) = Server::start_with_second("json+", &SERVE_SIMULATED, &environment);
+    let parent = |number: u8| format!("00-{TRACE}-{number:016x}-01");
+    assert_eq!(ask_for_json(&at, &format!("/v1/credentials?registry={HOST}"), &parent(1)), 200);
+    assert_eq!(ask_for_json(&at, "/v2/credentials", &parent(2)), 400);
+    broker.stop();
+
+    let spans = collector.spans();
+    let mut servers = server_spans(&spans);
+    servers.sort_by_key(|span| span.parent_span_id.clone());
+    let found: Vec<_> = servers
+        .iter()
+        .map(|span| (span.name.as_str(), attributes(&span.attributes).remove("rpc.response.status_code").unwrap()))
+        .collect();
+    let name = "ecrbroker.v1.RegistryCredentialsService/GetRegistryCredentials";
+    assert_eq!(found, [(name, "Ok".to_owned()), (name, "InvalidArgument".to_owned())]);
+    assert!(servers.iter().all(|span| data_encoding::HEXLOWER.encode(&span.trace_id) == TRACE), "{servers:?}");
 }
 
 const ECR: &str = "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken";

@@ -46,8 +46,7 @@ impl AdmittedCall {
 
     /// Takes the admitted call out of its request, and counts it as `count` requests.
     pub(super) fn take<T>(limits: &Limits, request: &mut Request<T>, count: usize) -> Result<Self, Status> {
-        let admitted = request.extensions_mut().remove::<Self>();
-        let admitted = admitted.ok_or_else(|| Status::internal("the call did not pass the middleware"))?;
+        let admitted = request.extensions_mut().remove::<Self>().ok_or_else(not_admitted)?;
         if count > 1 {
             let more = request::admit_more(limits, &admitted.context.caller, &admitted.admission, count - 1);
             more.map_err(|error| admitted.fail(&error))?;
@@ -71,6 +70,15 @@ impl AdmittedCall {
     pub(super) fn part_deadline(&self) -> Instant {
         request::shortly_before(self.call.deadline)
     }
+}
+
+/// Returns the status of an admitted call whose message another front end could not read; `extensions` are those of its request.
+pub(crate) fn unreadable(extensions: &Extensions, error: &BrokerError) -> Status {
+    extensions.get().map_or_else(not_admitted, |admitted: &AdmittedCall| admitted.fail(error))
+}
+
+fn not_admitted() -> Status {
+    Status::internal("the call did not pass the middleware")
 }
 
 fn refused_hops(error: HopsError) -> BrokerError {

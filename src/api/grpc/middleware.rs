@@ -102,11 +102,10 @@ impl<S> MiddlewareService<S> {
         Self { peer, origin, unproved, ..self }
     }
 
-    /// Returns the response of a request that is not a call: another front end could not read it. Its error is recorded as that of a
-    /// call.
-    pub(crate) fn refuse(&self, headers: &HeaderMap, error: &BrokerError) -> Response<Body> {
-        let peer = (&self.peer, self.origin);
-        response_of(error, &Call::new(headers, peer, false, self.middleware.rejections.clone()))
+    /// Returns the same middleware for another front end: `front` makes it from the service, and it gets the admitted calls.
+    pub(crate) fn map_service<T>(self, front: impl FnOnce(S) -> T) -> MiddlewareService<T> {
+        let Self { inner, middleware, peer, origin, unproved } = self;
+        MiddlewareService { inner: front(inner), middleware, peer, origin, unproved }
     }
 
     /// Returns the fast path of the connection, if there is one.

@@ -1,8 +1,8 @@
-//! The call in this process: gRPC's framing around the message, and the outcome in its response.
+//! The call in this process: its way into the middleware, gRPC's framing around the message, and the outcome in its response.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
-use http::{HeaderMap, Request, Response, Uri};
+use http::{Extensions, HeaderMap, Method, Request, Response, Uri};
 use http_body_util::{BodyExt as _, Full};
 use prost::Message;
 use tonic::body::Body;
@@ -12,22 +12,40 @@ use tonic::{Code, Status};
 use crate::api::grpc::methods::GET_REGISTRY_CREDENTIALS;
 use crate::pb::{GetRegistryCredentialsRequest, GetRegistryCredentialsResponse, RegistryCredentials};
 
-/// Headers that a call takes over: the proof of its caller, and its trace.
-const TAKEN_OVER: [HeaderName; 3] =
+/// Headers for the middleware: the proof of the caller, and its trace.
+const FOR_MIDDLEWARE: [HeaderName; 3] =
     [AUTHORIZATION, HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
 /// The flag for compression and the length, before a message.
 const PREFIX: usize = 5;
 
-/// Returns the call of a message, with the headers of the request that it comes from.
-pub(super) fn request(message: &GetRegistryCredentialsRequest, headers: &HeaderMap) -> Request<Full<Bytes>> {
-    let mut request = Request::new(Full::new(framed(message)));
-    *request.method_mut() = http::Method::POST;
-    *request.uri_mut() = Uri::try_from(format!("/{}", GET_REGISTRY_CREDENTIALS.name)).unwrap_or_default();
-    for (name, value) in headers.iter().filter(|(name, _)| TAKEN_OVER.contains(name)) {
-        request.headers_mut().append(name, value.clone());
+/// Returns the call that a request makes, with the headers for the middleware. Nothing behind it sees the proof of the caller.
+pub(super) fn enter<B>(mut request: Request<B>) -> Request<Request<B>> {
+    let mut headers = HeaderMap::new();
+    for name in FOR_MIDDLEWARE {
+        // Each of several values: the middleware refuses a call with two proofs.
+        for value in request.headers().get_all(&name) {
+            headers.append(&name, value.clone());
+        }
+        request.headers_mut().remove(&name);
     }
-    request.headers_mut().insert(CONTENT_TYPE, GRPC_CONTENT_TYPE);
-    request
+    let mut call = of(request);
+    *call.headers_mut() = headers;
+    call
+}
+
+/// Returns the call of a message; `extensions` are what the middleware says of it.
+pub(super) fn request(message: &GetRegistryCredentialsRequest, extensions: Extensions) -> Request<Full<Bytes>> {
+    let mut call = of(Full::new(framed(message)));
+    *call.extensions_mut() = extensions;
+    call.headers_mut().insert(CONTENT_TYPE, GRPC_CONTENT_TYPE);
+    call
+}
+
+fn of<B>(body: B) -> Request<B> {
+    let mut call = Request::new(body);
+    *call.method_mut() = Method::POST;
+    *call.uri_mut() = Uri::try_from(format!("/{}", GET_REGISTRY_CREDENTIALS.name)).unwrap_or_default();
+    call
 }
 
 /// Returns what a call ended with.

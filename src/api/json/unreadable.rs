@@ -8,7 +8,7 @@ use http_body_util::Full;
 use crate::error::BrokerError;
 
 /// Why a request is not read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Unreadable {
     field: &'static str,
     problem: String,

@@ -64,7 +64,7 @@ impl JsonProtocol {
             let call = unproved.as_ref().filter(|connection| !connection.is_proved());
             let call = call.map(|connection| UnprovedCall::begin(connection, 0));
             async move {
-                let response = self.api.respond(service, request, needs_host, lifetime.force_shutdown()).await;
+                let response = self.api.respond(service, request, needs_host).await;
                 drop(call);
                 response
             }
