@@ -3,6 +3,7 @@
 #![cfg(all(feature = "server", feature = "client"))]
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+mod raw_frames;
 mod support;
 
 use std::time::{Duration, SystemTime};
@@ -15,7 +16,10 @@ use ecr_broker::pb::registry_access::Target as Listed;
 use ecr_broker::pb::registry_credentials_service_client::RegistryCredentialsServiceClient;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use raw_frames::{DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, Raw, WHOAMI, block, call_fields};
 use support::*;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::UnixStream;
 use tonic::body::Body;
 use tonic::client::GrpcService;
 use tonic::codec::CompressionEncoding;
@@ -569,5 +573,30 @@ async fn p8_compressed_request_is_limited_by_its_decompressed_size() {
         let refused = get(&mut client, request(&bomb)).await.unwrap_err();
         assert_eq!(refused.code(), Code::ResourceExhausted, "20 KB on the wire, 20 MB in memory: {refused:?}");
         get(&mut client, request(HOST)).await.unwrap();
+    }
+}
+
+/// Returns the kind of the first frame that answers a call with this `:authority`.
+async fn first_frame(authority: &str, mut raw: Raw<impl AsyncRead + AsyncWrite + Unpin>) -> u8 {
+    let fields = call_fields(WHOAMI).map(|(name, value)| (name, if name == ":authority" { authority } else { value }));
+    raw.send(HEADERS, END_HEADERS, 1, &block(&fields)).await.unwrap();
+    raw.send(DATA, END_STREAM, 1, &[0; 5]).await.unwrap();
+    loop {
+        let frame = raw.read().await.unwrap();
+        if frame.stream == 1 && [HEADERS, RST_STREAM].contains(&frame.kind) {
+            return frame.kind;
+        }
+    }
+}
+
+/// gRPC C-core sends the path of its socket percent-encoded, grpc-java as it is.
+#[tokio::test]
+async fn authority_that_is_a_path_is_accepted_over_a_unix_socket_only() {
+    let broker = TestBroker::start();
+    for authority in ["/run/ecr-broker/broker.sock", "%2Frun%2Fecr-broker%2Fbroker.sock"] {
+        let unix = Raw::open_over(UnixStream::connect(&broker.socket).await.unwrap(), &[]).await;
+        assert_eq!(first_frame(authority, unix).await, HEADERS, "{authority} over the socket");
+        let tcp = Raw::open(&broker.tcp.to_string(), &[]).await;
+        assert_eq!(first_frame(authority, tcp).await, RST_STREAM, "{authority} over TCP");
     }
 }

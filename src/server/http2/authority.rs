@@ -1,11 +1,12 @@
-//! Rewrites the `:authority` header of gRPC C-core clients (Python, Ruby, PHP, C++) on Unix sockets.
+//! Rewrites the `:authority` header of gRPC clients on Unix sockets that send the path of the socket in it.
 //!
-//! They send the percent-encoded socket path, which h2 rejects as malformed before any layer could correct it. So the rewriter
-//! replaces `%` by `-` in that one header as the bytes arrive: the length stays, and nothing is re-encoded. The value has no use,
-//! because a Unix socket has one server. Every other byte passes unchanged, and bytes that are not understood are left to h2.
+//! Those with gRPC C-core (Python, Ruby, PHP, C++) send it percent-encoded, grpc-java as it is. h2 rejects both as malformed before any
+//! layer could correct it. So the rewriter replaces `%` by `-` in that one header as the bytes arrive, and in a value that begins with
+//! `/` also every `/`: the length stays, and nothing is re-encoded. The value has no use, because a Unix socket has one server. Every
+//! other byte passes unchanged, and bytes that are not understood are left to h2.
 //!
-//! Once the header is in HPACK's dynamic table, clients refer to it: hardly any block has the byte `%`. A block that arrives whole
-//! and without it is not parsed.
+//! Once the header is in HPACK's dynamic table, clients refer to it: few blocks have one of the two bytes. A block that arrives whole
+//! and without them is not parsed.
 //! (<https://github.com/hyperium/h2/pull/487>, <https://github.com/grpc/grpc/pull/38142>)
 
 use self::hpack::BlockParser;
@@ -60,7 +61,7 @@ impl AuthorityRewriter {
             let end = begin + consume(block, bytes.len() - begin);
             *whole &= *block == 0;
             let bytes = &mut bytes[begin..end];
-            if !*whole || bytes.contains(&b'%') {
+            if !*whole || bytes.iter().any(|byte| matches!(byte, b'%' | b'/')) {
                 self.block.rewrite(bytes);
             }
         }

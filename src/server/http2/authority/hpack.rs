@@ -41,9 +41,19 @@ pub(super) enum Text {
     Name {
         matched: Option<usize>,
     },
-    Value {
-        of_authority: bool,
-    },
+    Value(Value),
+}
+
+/// The header that a value belongs to.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Value {
+    /// `:authority`, before the first byte.
+    Authority,
+    /// `:authority` that does not begin with `/`.
+    Host,
+    /// `:authority` that is a path.
+    Path,
+    Other,
 }
 
 impl BlockParser {
@@ -68,10 +78,11 @@ impl BlockParser {
             }
             Self::Length { of } => Self::integer(*byte, 0x7f, Integer::Length { of, plain: *byte & 0x80 == 0 }),
             Self::String { left, plain, of } => {
-                if plain && *byte == b'%' && matches!(of, Text::Value { of_authority: true }) {
+                let of = of.followed_by(*byte, plain);
+                if plain && of.must_not_have(*byte) {
                     *byte = b'-';
                 }
-                Self::string(left - 1, plain, of.followed_by(*byte, plain))
+                Self::string(left - 1, plain, of)
             }
             Self::Lost => Self::Lost,
         }
@@ -96,7 +107,7 @@ impl BlockParser {
         match of {
             Integer::Whole => Self::Field,
             Integer::Name if value == 0 => Self::Length { of: Text::Name { matched: Some(0) } },
-            Integer::Name => Self::Length { of: Text::Value { of_authority: value == AUTHORITY } },
+            Integer::Name => Self::Length { of: Text::value(value == AUTHORITY) },
             Integer::Length { of, plain } => Self::string(value, plain, of),
         }
     }
@@ -104,15 +115,26 @@ impl BlockParser {
     fn string(left: u32, plain: bool, of: Text) -> Self {
         match (left, of) {
             (1.., _) => Self::String { left, plain, of },
-            (0, Text::Name { matched }) => {
-                Self::Length { of: Text::Value { of_authority: matched == Some(AUTHORITY_NAME.len()) } }
-            }
-            (0, Text::Value { .. }) => Self::Field,
+            (0, Text::Name { matched }) => Self::Length { of: Text::value(matched == Some(AUTHORITY_NAME.len())) },
+            (0, Text::Value(_)) => Self::Field,
         }
     }
 }
 
 impl Text {
+    fn value(of_authority: bool) -> Self {
+        Self::Value(if of_authority { Value::Authority } else { Value::Other })
+    }
+
+    /// Returns whether h2 would reject the header for this byte of its value, although the value is the path of a socket.
+    fn must_not_have(self, byte: u8) -> bool {
+        match self {
+            Self::Value(Value::Path) => matches!(byte, b'%' | b'/'),
+            Self::Value(Value::Host) => byte == b'%',
+            _ => false,
+        }
+    }
+
     /// Returns what the string can still be after one more byte. Huffman-coded names are not decoded: clients that need the rewriter
     /// send the name plain.
     fn followed_by(self, byte: u8, plain: bool) -> Self {
@@ -121,7 +143,8 @@ impl Text {
                 Self::Name { matched: Some(matched + 1) }
             }
             Self::Name { .. } => Self::Name { matched: None },
-            Self::Value { of_authority } => Self::Value { of_authority },
+            Self::Value(Value::Authority) => Self::Value(if byte == b'/' { Value::Path } else { Value::Host }),
+            Self::Value(value) => Self::Value(value),
         }
     }
 }

@@ -83,10 +83,34 @@ fn only_the_authority_is_rewritten_in_pieces_of_any_size() {
     }
 }
 
+#[test]
+fn authority_that_is_a_path_has_no_slash_left_and_no_other_has_one_less() {
+    let headers = |path: &[u8]| {
+        let other = [literal(0x44, b"/a/b"), literal(0x41, b"a/b"), literal(0x41, b"")].concat();
+        connection(&[frame(0x1, 0x4, &[literal(0x41, path), other].concat())])
+    };
+    for piece in [1, 2, 7, 10_000] {
+        let found = rewritten(&headers(b"/run/b%.sock"), piece);
+        assert_eq!(found, headers(b"-run-b-.sock"), "pieces of {piece}");
+    }
+}
+
 /// A block of fields with and without `%`, some of them `:authority`.
 fn random_block(random: &mut fastrand::Rng) -> Vec<u8> {
     let value = |random: &mut fastrand::Rng| {
-        let text = random.choice([&b"a"[..], b"", b"%", b"abc%2Fdef", b"localhost", &[b'x'; 37], PATH]).unwrap();
+        let text = random.choice([
+            &b"a"[..],
+            b"",
+            b"%",
+            b"/",
+            b"/run/b",
+            b"a/b",
+            b"abc%2Fdef",
+            b"localhost",
+            &[b'x'; 37],
+            PATH,
+        ]);
+        let text = text.unwrap();
         let coded = if random.u8(..4) == 0 { 0x80 } else { 0 };
         [&[coded | u8::try_from(text.len()).unwrap()], text].concat()
     };
@@ -170,6 +194,6 @@ fn bytes_that_are_not_http2_pass_unharmed() {
         let rewritten = rewritten(&bytes, random.usize(1..50));
         assert_eq!(rewritten.len(), bytes.len());
         let changed = rewritten.iter().zip(&bytes).filter(|(after, before)| after != before);
-        assert!(changed.into_iter().all(|(after, before)| (*after, *before) == (b'-', b'%')));
+        assert!(changed.into_iter().all(|(after, before)| *after == b'-' && b"%/".contains(before)));
     }
 }

@@ -24,10 +24,7 @@ import java.util.concurrent.TimeUnit;
 class Client {
   /** Beyond loopback the credentials are {@code TlsChannelCredentials}. */
   static ManagedChannel connect(String target) {
-    var builder = Grpc.newChannelBuilder(target, InsecureChannelCredentials.create()).defaultLoadBalancingPolicy("round_robin");
-    // Otherwise it is the path of the socket, which HTTP/2 servers refuse.
-    if (target.startsWith("unix:")) builder.overrideAuthority("localhost");
-    return builder.build();
+    return Grpc.newChannelBuilder(target, InsecureChannelCredentials.create()).defaultLoadBalancingPolicy("round_robin").build();
   }
 
   static RegistryCredentials credentials(RegistryCredentialsServiceBlockingStub broker, String registry, Deadline deadline)
