@@ -45,13 +45,14 @@ define_sections! {
         /// that can be created.
         listen: Vec<ListenAddress> = [], ADDRESSES, example ["unix:/run/ecr-broker/broker.sock"];
 
-        /// Group of the Unix sockets in `listen`, and of a directory that the broker creates for one. Its
-        /// members may connect. A name of `/etc/group`, or an ID; the broker's user must be root or in it.
-        /// Set it where callers and the broker share no group. Not set: the broker's own group.
+        /// Group of the Unix sockets in `listen` and `json_listen`, and of a directory that the broker creates
+        /// for one. Its members may connect. A name of `/etc/group`, or an ID; the broker's user must be root
+        /// or in it. Set it where callers and the broker share no group. Not set: the broker's own group.
         socket_group: Option<u32>, GROUP, example "977";
 
-        /// Permissions of the Unix sockets in `listen`, in octal. `"0666"` lets every user connect and needs
-        /// `[[grants]]`; the directory must let them pass, too. Lower it to `"0600"` for one user.
+        /// Permissions of the Unix sockets in `listen` and `json_listen`, in octal. `"0666"` lets every user
+        /// connect and needs `[[grants]]`; the directory must let them pass, too. Lower it to `"0600"` for one
+        /// user.
         socket_mode: u32 = "0660", SOCKET_MODE;
 
         /// Time limit for requests in flight after SIGTERM. Keep it below the time after which the service

@@ -1,6 +1,8 @@
 //! Checks of who can reach the listeners (P13). Remote callers must be identified, and their traffic encrypted.
 
-use crate::address::ListenAddress;
+use std::path::Path;
+
+use crate::address::{self, ListenAddress};
 use crate::authn::tls;
 use crate::config::model::Config;
 use crate::config::reader::Reader;
@@ -60,7 +62,7 @@ fn check_aws_api(config: &Config, reader: &mut Reader<'_>) {
 /// The ops listener shares no address, and beyond loopback it is encrypted unless the operator says otherwise.
 fn check_ops(config: &Config, reader: &mut Reader<'_>) {
     let Some(ops) = &config.server.ops else { return };
-    check_address(&ops.listen, &Server::ops_listen(), of_callers(config), reader);
+    check_address(&ops.listen, &Server::ops_listen(), &of_callers(config, reader), reader);
     if !ops.listen.is_local() && !ops.allow_plaintext && config.server.tls.is_none() {
         let problem = format!(
             "{} is reachable from other hosts without encryption; set server.tls, or server.ops_allow_plaintext = true",
@@ -73,8 +75,9 @@ fn check_ops(config: &Config, reader: &mut Reader<'_>) {
 /// The JSON API shares no address. It releases credentials, so it has the rules of the gRPC listeners, but loopback is not a proof.
 fn check_json(config: &Config, reader: &mut Reader<'_>) {
     let Some(json) = &config.server.json else { return };
-    let of_ops = config.server.ops.iter().map(|ops| ("server.ops_listen", ops.listen.clone()));
-    check_address(&json.listen, &Server::json_listen(), of_callers(config).chain(of_ops), reader);
+    let mut others = of_callers(config, reader);
+    others.extend(config.server.ops.iter().map(|ops| ("server.ops_listen", ops.listen.clone())));
+    check_address(&json.listen, &Server::json_listen(), &others, reader);
     if matches!(json.listen, ListenAddress::Tcp(_))
         && let Some(problem) = problem_of(&json.listen, config, false)
     {
@@ -83,21 +86,28 @@ fn check_json(config: &Config, reader: &mut Reader<'_>) {
 }
 
 /// Returns the addresses of the gRPC API and of the ECR-compatible API, with their settings.
-fn of_callers(config: &Config) -> impl Iterator<Item = (&'static str, ListenAddress)> {
+fn of_callers(config: &Config, reader: &Reader<'_>) -> Vec<(&'static str, ListenAddress)> {
+    let api = config.server.aws_api.iter().map(|api| ("server.aws_api_listen", ListenAddress::Tcp(api.listen)));
     let grpc = config.server.listen.iter().map(|address| ("server.listen", address.clone()));
-    grpc.chain(config.server.aws_api.iter().map(|api| ("server.aws_api_listen", ListenAddress::Tcp(api.listen))))
+    if !config.server.listen.is_empty() {
+        return grpc.chain(api).collect();
+    }
+    // Which of them can be created shows at the start only.
+    let defaults = address::default_sockets(reader.variable("XDG_RUNTIME_DIR").map(Path::new));
+    let defaults = defaults.into_iter().map(|socket| ("a default of server.listen", ListenAddress::Unix(socket)));
+    defaults.chain(api).collect()
 }
 
 /// Reports a listener at the address of another one. Port 0 becomes another port each time.
 fn check_address(
     own: &ListenAddress,
     setting: &Setting<Option<ListenAddress>>,
-    mut others: impl Iterator<Item = (&'static str, ListenAddress)>,
+    others: &[(&'static str, ListenAddress)],
     reader: &mut Reader<'_>,
 ) {
     let is_fixed = !matches!(own, ListenAddress::Tcp(address) if address.port() == 0);
-    if let Some((other, address)) = others.find(|(_, address)| is_fixed && address == own) {
-        let problem = format!("{} is also {other}; give each listener its own address", plain(&address));
+    if let Some((other, address)) = others.iter().find(|(_, address)| is_fixed && address == own) {
+        let problem = format!("{} is also {other}; give each listener its own address", plain(address));
         reader.report(setting, &problem);
     }
 }

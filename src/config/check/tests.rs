@@ -221,6 +221,25 @@ fn p13_json_api_identifies_its_callers_and_is_encrypted_beyond_loopback() {
     }
 }
 
+/// The gRPC API listens on one of them while `listen` is empty.
+#[test]
+fn listener_on_a_default_socket_of_grpc_is_refused() {
+    let environment = [("XDG_RUNTIME_DIR", "/run/user/1000")];
+    for setting in ["json_listen", "ops_listen"] {
+        for socket in ["unix:/run/ecr-broker/broker.sock", "unix:/run/user/1000/ecr-broker/broker.sock"] {
+            let text = format!("[server]\n{setting} = \"{socket}\"\n");
+            let own = file(&text);
+            let [found] = Config::load(&sources(&own, &environment)).unwrap_err().try_into().unwrap();
+            let expected = format!("{socket} is also a default of server.listen; give each listener its own address");
+            assert_eq!(found.problem, format!("server.{setting}: {expected}"));
+            let elsewhere = file(&(text + "listen = [\"unix:/a.sock\"]"));
+            assert!(Config::load(&sources(&elsewhere, &environment)).is_ok(), "{setting} {socket}");
+        }
+    }
+    let of_another_user = file("[server]\njson_listen = \"unix:/run/user/1001/ecr-broker/broker.sock\"");
+    assert!(Config::load(&sources(&of_another_user, &environment)).is_ok());
+}
+
 #[test]
 fn activated_socket_of_the_json_api_is_not_for_grpc() {
     let file = file("[server]\njson_listen = \"unix:/json.sock\"");
