@@ -361,6 +361,31 @@ async fn json_request_for_a_host_of_another_site_is_refused() {
     }
 }
 
+/// A page may hold no token, but its browser could hold a client certificate.
+#[tokio::test]
+async fn request_of_a_browser_is_refused_whatever_it_proves() {
+    let served = Served::start();
+    for (name, value) in [
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-site"),
+        ("sec-fetch-site", "same-origin"),
+        ("sec-fetch-site", "none"),
+        ("origin", "https://evil.example"),
+        ("origin", "null"),
+    ] {
+        let elsewhere = served.elsewhere().bearer_auth(served.token());
+        for request in [served.ask(HOST), served.post(format!(r#"{{"registry": "{HOST}"}}"#)), elsewhere] {
+            let refused = Reply::of(request.header(name, value)).await;
+            assert_eq!(refused.error(), (403, "REQUEST_INVALID"), "{name}: {value}");
+            assert!(refused.message().contains("which may not call; call from a program"), "{refused:?}");
+        }
+        let unknown = Reply::of(served.get(&format!("registry={HOST}")).header(name, value)).await;
+        assert_eq!(unknown.error(), (401, "CALLER_UNAUTHENTICATED"), "{name}: {value}");
+    }
+    assert_eq!(served.broker.source.calls(), 0);
+    Reply::of(served.ask(HOST).header("sec-fetch-mode", "cors")).await.password();
+}
+
 #[tokio::test]
 async fn malformed_requests_are_refused_without_a_call_to_the_source() {
     let served = Served::start();

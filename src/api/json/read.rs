@@ -1,7 +1,7 @@
 //! From an HTTP request to the message of a call.
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, HeaderName, ORIGIN};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use http_body::Body;
@@ -19,6 +19,8 @@ use crate::pb::get_registry_credentials_request::Target;
 
 /// The only path.
 const PATH: &str = "/v1/credentials";
+/// Headers of browsers, which no page can leave out. `Sec-Fetch-Mode` is not among them: fetch of Node sends it, too.
+const OF_BROWSERS: [HeaderName; 2] = [ORIGIN, HeaderName::from_static("sec-fetch-site")];
 const METHODS: &str = "GET, POST";
 /// Start of the headers by which brokers forward calls. Brokers speak gRPC; a proxy in front of this API passes on what its callers send.
 /// Dropped, a forwarded call would be decided by the rights of the one that sends it.
@@ -43,6 +45,9 @@ pub(super) async fn message<B>(head: &Parts, body: B) -> Result<GetRegistryCrede
 where
     B: Body<Error: Into<BoxError>>,
 {
+    if OF_BROWSERS.iter().any(|name| head.headers.contains_key(name)) {
+        return Err(Unreadable::browser());
+    }
     if head.uri.path() != PATH {
         return Err(Unreadable::new("path", format!("unknown; call {PATH}")));
     }
@@ -87,7 +92,7 @@ fn query(text: &str) -> Result<Fields, Unreadable> {
     Ok(fields)
 }
 
-/// Reads a body. A page in a browser needs the server's consent to send this content type.
+/// Reads a body. The content type alone would stop a page in a browser: it needs the server's consent to send it.
 async fn json<B>(headers: &HeaderMap, query: Option<&str>, body: B) -> Result<Fields, Unreadable>
 where
     B: Body<Error: Into<BoxError>>,

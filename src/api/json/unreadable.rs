@@ -34,6 +34,13 @@ impl Unreadable {
         Self { status: StatusCode::METHOD_NOT_ALLOWED, allow: Some(allow), ..Self::new("method", problem) }
     }
 
+    /// A browser sent the request.
+    pub(super) fn browser() -> Self {
+        let problem =
+            "Origin and Sec-Fetch-Site are of browsers, which may not call; call from a program, without them";
+        Self { status: StatusCode::FORBIDDEN, ..Self::new("headers", problem) }
+    }
+
     /// Replaces the status.
     pub(super) fn with_status(self, status: StatusCode) -> Self {
         Self { status, ..self }
