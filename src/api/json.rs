@@ -17,6 +17,7 @@ use tower::{BoxError, Service};
 use self::translation::Translation;
 use self::unreadable::Unreadable;
 use crate::api::grpc::middleware::MiddlewareService;
+use crate::api::grpc::response_admission::ResponseAdmission;
 use crate::caller::DnsName;
 
 mod answer;
@@ -58,7 +59,8 @@ impl JsonApi {
         let mut service = service.map_service(|inner| Translation { inner, hosts });
         let Ok(mut response) = service.call(call::enter(request)).await;
         let unreadable = response.extensions_mut().remove::<Unreadable>();
-        let answer = answer::of(call::outcome(response).await);
+        let admission = ResponseAdmission::detach(&mut response);
+        let answer = answer::of(call::outcome(response).await, admission);
         match unreadable {
             Some(unreadable) => unreadable.answer(answer),
             None => answer,

@@ -16,7 +16,7 @@ pub(crate) struct ResponseAdmission(#[expect(dead_code, reason = "dropping it en
 
 impl ResponseAdmission {
     /// Returns an admission for a response that does not come from a handler.
-    pub(super) fn new(admission: Arc<Admission>) -> Self {
+    pub(in crate::api) fn new(admission: Arc<Admission>) -> Self {
         Self(admission)
     }
 

@@ -12,6 +12,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use zeroize::Zeroizing;
 
+use crate::api::grpc::response_admission::ResponseAdmission;
 use crate::pb::RegistryCredentials;
 use crate::time_text::rfc3339_millis;
 
@@ -19,10 +20,25 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const SAME_ORIGIN_ONLY: (HeaderName, HeaderValue) =
     (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin"));
 
-/// Returns the answer of an outcome.
-pub(super) fn of(outcome: Result<RegistryCredentials, Status>) -> Response<Full<Bytes>> {
+/// The text of an answer. Its call is in flight until hyper drops the text, which is when all of it is written.
+struct Text {
+    text: String,
+    _admission: Option<ResponseAdmission>,
+}
+
+impl AsRef<[u8]> for Text {
+    fn as_ref(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
+}
+
+/// Returns the answer of an outcome. The admission of a call that succeeded lasts as long as the answer.
+pub(super) fn of(
+    outcome: Result<RegistryCredentials, Status>,
+    admission: Option<ResponseAdmission>,
+) -> Response<Full<Bytes>> {
     match outcome {
-        Ok(credentials) => json(StatusCode::OK, &released(&credentials)),
+        Ok(credentials) => json(StatusCode::OK, &released(&credentials), admission),
         Err(status) => failed(&status),
     }
 }
@@ -62,7 +78,7 @@ fn failed(status: &Status) -> Response<Full<Bytes>> {
     let seconds = retry.map(|delay| delay.as_secs() + u64::from(delay.subsec_nanos() > 0));
     error.extend(seconds.map(|seconds| ("retry_after_seconds".to_owned(), seconds.into())));
     let code = http_status(status.code());
-    let mut response = json(code, &Value::Object(error));
+    let mut response = json(code, &Value::Object(error), None);
     let headers = response.headers_mut();
     let id = HeaderValue::try_from(id).ok().filter(|id| !id.is_empty());
     headers.extend(id.map(|id| (REQUEST_ID, id)));
@@ -86,8 +102,9 @@ fn http_status(code: Code) -> StatusCode {
     }
 }
 
-fn json(status: StatusCode, value: &Value) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(format!("{value}\n"))));
+fn json(status: StatusCode, value: &Value, admission: Option<ResponseAdmission>) -> Response<Full<Bytes>> {
+    let text = Text { text: format!("{value}\n"), _admission: admission };
+    let mut response = Response::new(Full::new(Bytes::from_owner(text)));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -1,9 +1,31 @@
+use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::BodyExt as _;
 use tonic_types::ErrorDetails;
 
 use super::*;
+use crate::caller::Caller;
+use crate::clock::{Clock, SystemClock};
+use crate::limits::{self, LimitHits, Limits};
+use crate::metrics::Registry;
+
+fn limits() -> Limits {
+    let (one, registry) = (NonZeroU32::MIN, &mut Registry::default());
+    let settings = limits::Settings {
+        requests_per_second: one,
+        local_requests_per_second: one,
+        in_flight: 1_000,
+        watch_memory: 1 << 20,
+        watch_memory_per_caller: 1 << 20,
+        failures_per_second: one,
+        unproved_connections: 1,
+        callers: Vec::new(),
+    };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    Limits::new(settings, &clock, &LimitHits::new(registry), &mut Registry::default())
+}
 
 async fn parts(response: Response<Full<Bytes>>) -> (u16, http::HeaderMap, Value) {
     let (head, body) = response.into_parts();
@@ -22,7 +44,7 @@ async fn credentials_are_flat_and_the_docker_config_has_them() {
         credential_id: "5d49".to_owned(),
         ..RegistryCredentials::default()
     };
-    let (status, headers, body) = parts(of(Ok(credentials))).await;
+    let (status, headers, body) = parts(of(Ok(credentials), None)).await;
     assert_eq!((status, headers[CACHE_CONTROL].as_bytes()), (200, &b"no-store"[..]));
     let keys: Vec<_> = body.as_object().unwrap().keys().map(String::as_str).collect();
     let expected = [
@@ -43,6 +65,19 @@ async fn credentials_are_flat_and_the_docker_config_has_them() {
     assert_eq!(config, json!({ "auths": { "public.ecr.aws": { "auth": auth } } }));
 }
 
+/// hyper drops the chunk once it is written: see `server::http1::connection`.
+#[tokio::test]
+async fn call_is_in_flight_while_a_part_of_its_answer_is_left() {
+    let limits = limits();
+    let admission = limits.admit(&Caller::Loopback.principal(), NonZeroU32::MIN).unwrap();
+    let answer = of(Ok(RegistryCredentials::default()), Some(ResponseAdmission::new(Arc::new(admission))));
+    let mut rest = answer.into_body().collect().await.unwrap().to_bytes();
+    drop(rest.split_to(10));
+    assert_eq!(limits.status().requests.used, 1);
+    drop(rest);
+    assert_eq!(limits.status().requests.used, 0);
+}
+
 #[tokio::test]
 async fn error_has_reason_message_request_id_and_delay() {
     let mut details = ErrorDetails::new();
@@ -50,7 +85,7 @@ async fn error_has_reason_message_request_id_and_delay() {
     details.set_request_info("0123", "");
     details.set_retry_info(Some(Duration::from_millis(1_200)));
     let status = Status::with_error_details(Code::ResourceExhausted, "too much; retry", details);
-    let (code, headers, body) = parts(of(Err(status))).await;
+    let (code, headers, body) = parts(of(Err(status), None)).await;
     let expected = json!({
         "reason": "AWS_THROTTLED", "message": "too much; retry", "request_id": "0123", "retry_after_seconds": 2,
     });
@@ -71,7 +106,7 @@ fn no_code_is_404_and_only_unauthenticated_is_401() {
 
 #[tokio::test]
 async fn unauthenticated_answer_names_the_scheme() {
-    let (code, headers, body) = parts(of(Err(Status::unauthenticated("send a token")))).await;
+    let (code, headers, body) = parts(of(Err(Status::unauthenticated("send a token")), None)).await;
     assert_eq!((code, &body["reason"]), (401, &json!("INTERNAL_ERROR")), "a status without details");
     assert_eq!(headers[WWW_AUTHENTICATE], "Bearer");
     assert!(!headers.contains_key(RETRY_AFTER) && !headers.contains_key(REQUEST_ID), "{headers:?}");
