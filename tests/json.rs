@@ -12,7 +12,7 @@ mod tokens;
 use std::fs;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use certificates::{Authority, BROKER, RUNNER};
@@ -23,7 +23,7 @@ use ecr_broker::authn::tls::{Settings as TlsSettings, Tls};
 use ecr_broker::caller::Caller;
 use ecr_broker::config::Json;
 use ecr_broker::error::FailureClass;
-use ecr_broker::limits::{Attempt, Origin};
+use ecr_broker::limits::{Attempt, ConnectionMemory, Origin};
 use ecr_broker::metrics::Format;
 use ecr_broker::policy::{Accounts, CallerPattern, Effect, Grant, Policy, RegistryPattern, TokenPattern};
 use program::{SERVE_SIMULATED, Server, run};
@@ -33,6 +33,8 @@ use serde_json::{Value, json};
 use support::{HOST, TestBroker, TestCache};
 use tokens::{ISSUER, SUBJECT, Signer, issuers, seconds};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::time::Instant;
 
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 const FIELDS: [&str; 7] =
@@ -463,16 +465,86 @@ async fn p9_waiting_request_gets_shutting_down_after_the_drain_timeout() {
     ended.await.unwrap();
 }
 
+/// Returns a broker with the JSON API on a Unix socket, and the socket. The caller is this process's user.
+fn over_unix(directory: &Path) -> (Served, PathBuf) {
+    let socket = directory.join("json.sock");
+    let served = Served::start_as(Policy::Open, true, |setup| {
+        setup.config.server.json = Some(Json { listen: ListenAddress::Unix(socket.clone()), hosts: Vec::new() });
+    });
+    (served, socket)
+}
+
+/// Begins a POST whose body has some bytes more.
+async fn begin_post(socket: &Path) -> UnixStream {
+    let mut stream = UnixStream::connect(socket).await.unwrap();
+    let request =
+        "POST /v1/credentials HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn body_that_does_not_arrive_gets_408_and_ends_its_connection() {
+    let directory = tempfile::tempdir().unwrap();
+    let (served, socket) = over_unix(directory.path());
+    let mut stream = begin_post(&socket).await;
+    let (began, mut reply) = (Instant::now(), String::new());
+    stream.read_to_string(&mut reply).await.unwrap();
+    assert!((Duration::from_secs(5)..Duration::from_secs(20)).contains(&began.elapsed()), "{:?}", began.elapsed());
+    assert!(reply.starts_with("HTTP/1.1 408 ") && reply.contains("body: incomplete after 6 s"), "{reply}");
+    assert_eq!((served.calls("INVALID_ARGUMENT"), served.broker.limits.status().requests.used), (1.0, 0));
+}
+
+/// Other connections of the origin hold all but a little of its memory. The one with the late body is the largest.
+#[tokio::test]
+async fn connection_that_the_memory_limit_chooses_is_closed() {
+    const ORIGIN_BYTES: usize = 8 * 1024 * 1024;
+    let directory = tempfile::tempdir().unwrap();
+    let (served, socket) = over_unix(directory.path());
+    let memory = served.broker.limits.request_memory();
+    let origin = Origin::Uid(rustix::process::getuid().as_raw());
+    let others: Vec<_> = (0..ORIGIN_BYTES / 8_192).map(|_| memory.enter(origin)).collect();
+    let held: Vec<_> = others.iter().map(|other| other.hold(8_192)).collect();
+    let mut stream = begin_post(&socket).await;
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).await.unwrap();
+    assert_eq!(reply, "", "no answer, not even 408");
+    assert!(!others.iter().any(ConnectionMemory::is_closing));
+    drop(held);
+    let used = || served.broker.limits.status().requests.used;
+    while used() > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!((served.calls("CANCELLED"), served.calls("INVALID_ARGUMENT")), (1.0, 0.0));
+}
+
+#[tokio::test]
+async fn caller_that_disconnects_leaves_no_admission_and_no_release() {
+    let directory = tempfile::tempdir().unwrap();
+    let (served, socket) = over_unix(directory.path());
+    served.broker.source.shut();
+    let mut stream = UnixStream::connect(&socket).await.unwrap();
+    let request = format!("GET /v1/credentials?registry={HOST} HTTP/1.1\r\nhost: x\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    served.broker.source.until_calls(1).await;
+    let used = || served.broker.limits.status().requests.used;
+    assert_eq!(used(), 1);
+    drop(stream);
+    while used() > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!((served.calls("CANCELLED"), served.calls("OK")), (1.0, 0.0));
+    served.broker.source.open();
+    let records = served.stopped_records().await;
+    assert!(records.is_empty(), "{records:?}");
+}
+
 #[tokio::test]
 async fn unix_socket_caller_is_its_user_and_needs_no_host() {
     let directory = tempfile::tempdir().unwrap();
-    let socket = directory.path().join("json.sock");
-    let served = Served::start_as(Policy::Open, true, |setup| {
-        let listen = ListenAddress::Unix(socket.clone());
-        setup.config.server.json = Some(Json { listen, hosts: Vec::new() });
-    });
+    let (served, socket) = over_unix(directory.path());
     assert_eq!(served.broker.json.as_deref(), Some(&*format!("unix:{}", socket.display())));
-    let mut stream = tokio::net::UnixStream::connect(&socket).await.unwrap();
+    let mut stream = UnixStream::connect(&socket).await.unwrap();
     let request = format!("GET /v1/credentials?registry={HOST} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut reply = String::new();

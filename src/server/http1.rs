@@ -3,6 +3,7 @@
 mod connection;
 mod ecr_api;
 mod json;
+mod late_body;
 mod ops;
 mod write_timeout;
 
