@@ -20,6 +20,14 @@ fn every_error_reason_has_a_heading() {
 }
 
 #[test]
+fn every_error_reason_has_a_status_of_the_json_api() {
+    let page = read(Path::new("docs/clients/json.md"));
+    let mut reasons = reasons(&read(Path::new("proto/ecrbroker/v1/registry_credentials.proto")));
+    reasons.retain(|reason| !page.contains(&format!("`{reason}`")));
+    assert!(reasons.is_empty(), "{reasons:?}");
+}
+
+#[test]
 fn every_doctor_finding_has_a_heading() {
     let headings = headings(&read(Path::new("docs/troubleshooting.md")));
     let missing: Vec<_> = Problem::ALL

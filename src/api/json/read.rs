@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, ORIGIN};
 use http::request::Parts;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method};
 use http_body::Body;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use percent_encoding::percent_decode_str;
@@ -12,7 +12,7 @@ use serde_json::error::Category;
 use tokio::time::timeout;
 use tower::BoxError;
 
-use super::unreadable::Unreadable;
+use super::unreadable::{Mistake, Unreadable};
 use crate::api::request::BODY_TIMEOUT;
 use crate::pb::GetRegistryCredentialsRequest;
 use crate::pb::get_registry_credentials_request::Target;
@@ -104,7 +104,7 @@ where
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
     if !media_type.eq_ignore_ascii_case("application/json") {
         let problem = "not JSON; send the header content-type: application/json";
-        return Err(Unreadable::new("content-type", problem).with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE));
+        return Err(Unreadable::new("content-type", problem).of(Mistake::MediaType));
     }
     let body = read(body).await?;
     // serde takes a list for a struct, too.
@@ -127,14 +127,14 @@ where
         Ok(Err(_)) => Err(Unreadable::new("body", "broken off; send all of it")),
         Err(_) => {
             let problem = format!("incomplete after {} s; send it at once", BODY_TIMEOUT.as_secs());
-            Err(Unreadable::new("body", problem).with_status(StatusCode::REQUEST_TIMEOUT))
+            Err(Unreadable::new("body", problem).of(Mistake::LateBody))
         }
     }
 }
 
 fn too_large() -> Unreadable {
     let problem = format!("longer than {MAX_BODY} bytes; send only {FIELDS}");
-    Unreadable::new("body", problem).with_status(StatusCode::PAYLOAD_TOO_LARGE)
+    Unreadable::new("body", problem).of(Mistake::LargeBody)
 }
 
 /// Returns the mistake in a body. serde's own text repeats what the caller wrote.

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,6 +7,7 @@ use http_body_util::BodyExt as _;
 use tonic_types::ErrorDetails;
 
 use super::*;
+use crate::api::json::unreadable::Mistake;
 use crate::caller::Caller;
 use crate::clock::{Clock, SystemClock};
 use crate::limits::{self, LimitHits, Limits};
@@ -102,6 +104,18 @@ fn no_code_is_404_and_only_unauthenticated_is_401() {
         assert_ne!(status, StatusCode::NOT_FOUND, "{number}");
         assert_eq!(status == StatusCode::UNAUTHORIZED, Code::from_i32(number) == Code::Unauthenticated, "{number}");
     }
+}
+
+/// hyper answers a head that it cannot read with 400, and one that is too large with 431.
+#[test]
+fn table_of_the_documentation_has_every_status_and_no_other() {
+    let page = include_str!("../../../../docs/clients/json.md");
+    let listed: BTreeSet<u16> = page.lines().filter_map(|row| row.split('|').nth(1)?.trim().parse().ok()).collect();
+    let of_grpc = (0..17).map(|number| if number == 0 { StatusCode::OK } else { http_status(Code::from_i32(number)) });
+    let of_mistakes = Mistake::ALL.into_iter().map(Mistake::status);
+    let of_heads = [StatusCode::BAD_REQUEST, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE];
+    let answered = of_grpc.chain(of_mistakes).chain(of_heads).map(|status| status.as_u16());
+    assert_eq!(listed, answered.collect());
 }
 
 #[tokio::test]
