@@ -31,6 +31,7 @@ kustomized() { # DIRECTORY OVERLAY COMPONENT...: renders the overlay with the co
 values() { # COMPONENT
     case $1 in
     cert-manager-mtls) echo certManager.enabled=true ;;
+    json) echo json.enabled=true ;;
     servicemonitor) echo serviceMonitor.enabled=true ;;
     prometheusrule) echo prometheusRule.enabled=true ;;
     valkey) echo valkey.enabled=true ;;
@@ -114,7 +115,7 @@ accepts() { # VALUE...: the schema accepts these values
     helm_quietly template ecr-broker "$chart" "$version" "${@/#/--set=}"
 }
 passes 'values.schema.json: accepts values' accepts replicas=5 aws.region=eu-central-1 'image.digest=sha256:0000000000000000000000000000000000000000000000000000000000000000'
-for wrong in mode=centre replicas=three replicas=0 aws.regoin=us-east-1 aws.region=Frankfurt image.digest=latest issuer.url=http://issuer.example aws.identity=irsa env[0].name=lower grants.ci=nothing; do
+for wrong in mode=centre replicas=three replicas=0 aws.regoin=us-east-1 aws.region=Frankfurt image.digest=latest issuer.url=http://issuer.example json.hosts[0]=Upper aws.identity=irsa env[0].name=lower grants.ci=nothing; do
     catches "values.schema.json: $wrong" accepts "$wrong"
     grep -q 'specifications of the schema' "$work/helm" || fail "$wrong was refused otherwise: $(<"$work/helm")"
 done
@@ -130,13 +131,21 @@ for name in tls.crt tls.key ca.crt; do
 done
 printf 'a.b.c' >"$work/pod/token"
 chmod 0600 "$work"/pod/*
-configured() { # CONFIG
+configured() { # CONFIG VARIABLE=VALUE...
     sed -E "s#/(etc/ecr-broker-(tls|ca|cluster)|var/run/secrets/ecr-broker|run/ecr-broker)/#$work/pod/#" "$1" >"$work/pod/config.toml"
-    "$ECR_BROKER" config check --config "$work/pod/config.toml" >"$work/config" 2>&1 || { cat "$work/config"; return 1; }
+    env "${@:2}" "$ECR_BROKER" config check --config "$work/pod/config.toml" >"$work/config" 2>&1 || { cat "$work/config"; return 1; }
 }
 for config in "$kubernetes"/base/config.toml "$kubernetes"/overlays/*/config.toml; do
     passes "$config: config check" configured "$config"
 done
+json_on() { # PORT: the configuration with the variables of components/json
+    local variables
+    readarray -t variables < <(sed -nE '/- name: \S+_JSON_/{N;s/.*name: (\S+)\n +value: /\1=/p}' "$rendered/central-json")
+    ((${#variables[@]} == 2)) || fail "components/json has other variables: ${variables[*]}"
+    configured "$kubernetes/base/config.toml" "${variables[@]/:8443/:$1}"
+}
+passes 'components/json: config check' json_on 8443
+catches 'a JSON API on the port of the ops listener' json_on 9464
 replaced "$kubernetes/base/config.toml" ops_allow_plaintext ops_plaintext >"$work/planted"
 catches 'a misspelt setting of a ConfigMap' configured "$work/planted"
 certified() { # NAMESPACE: the certificate of `secrets tls ecr-broker` names the Service there
