@@ -12,6 +12,15 @@ passes 'Containerfile: hadolint' hadolint deploy/container/Containerfile
 replaced deploy/container/Containerfile 'ENTRYPOINT ["/ecr-broker"]' 'ENTRYPOINT /ecr-broker' >"$work/Containerfile"
 catches 'an ENTRYPOINT that needs a shell' hadolint "$work/Containerfile"
 
+# Pages build with the programs of an architecture; the build's own usage says so.
+complete() { # FILE_OR_DIRECTORY...
+    ! grep -rnE '^ *\$ (.*&& )?deploy/container/build ' "$@" | grep -vE ' (amd64|arm64)=[^ ]|\\$'
+}
+passes 'pages: commands that build the image name its programs' complete README.md CONTRIBUTING.md docs deploy examples
+# shellcheck disable=SC2016 # the page's own text
+replaced examples/README.md ' amd64=$programs' '' >"$work/page.md"
+catches 'a page whose build has no programs' complete "$work/page.md"
+
 version=$("$ECR_BROKER" --version | cut --delimiter=' ' --fields=2)
 # program DIRECTORY VERSION FLAG...: both programs of an architecture, which print a version and nothing else.
 program() {
