@@ -153,3 +153,19 @@ certified() { # NAMESPACE: the certificate of `secrets tls ecr-broker` names the
 }
 passes 'secrets tls: the certificate names the Service' certified ecr-broker
 catches 'a certificate of another namespace' certified ecr-broker-node
+callers_ca() { # the CA of callers in the directory of another run: fails, and makes none
+    "$kubernetes/secrets" --ca "$work/other-ca" ca ci >"$work/said" 2>&1
+}
+catches "the CA of callers without the broker's" callers_ca
+grep -q 'ca.crt is missing' "$work/said" || fail "secrets ca failed otherwise: $(<"$work/said")"
+[[ ! -e $work/other-ca ]] || fail 'secrets ca made a CA'
+signed_by() { # DIRECTORY: the CA that `secrets ca` prints for callers signed the broker's certificate
+    "$kubernetes/secrets" --ca "$1" ca ci 2>&1 | sed -n 's/^    //p' >"$work/callers-ca"
+    openssl verify -CAfile "$work/callers-ca" "$work/pod/tls.crt" >"$work/said" 2>&1 || { cat "$work/said"; return 1; }
+}
+passes "secrets ca: the CA that signed the broker's certificate" signed_by "$work/ca"
+"$kubernetes/secrets" --ca "$work/other-ca" tls ecr-broker >/dev/null 2>&1
+catches 'another CA for callers' signed_by "$work/other-ca"
+rm "$work/other-ca/ca.key"
+catches 'a CA without its key' "$kubernetes/secrets" --ca "$work/other-ca" tls ecr-broker
+[[ ! -e $work/other-ca/ca.key ]] || fail 'secrets tls replaced a CA'
