@@ -153,6 +153,28 @@ certified() { # NAMESPACE: the certificate of `secrets tls ecr-broker` names the
 }
 passes 'secrets tls: the certificate names the Service' certified ecr-broker
 catches 'a certificate of another namespace' certified ecr-broker-node
+released() { # RELEASE CHART: the certificate that the notes ask for names the Services of the release
+    local arguments service
+    # Only `install` prints notes, and asks a cluster. As an object they are rendered without one.
+    cp --recursive --dereference --no-target-directory "$2" "$work/noted"
+    { echo '{{- define "notes" }}'; cat "$2/templates/NOTES.txt"; echo '{{- end }}'; } >"$work/noted/templates/_notes.tpl"
+    echo '{ apiVersion: v1, kind: ConfigMap, metadata: { name: notes }, data: { notes: {{ include "notes" . | toJson }} } }' >"$work/noted/templates/notes.yaml"
+    helm template "$1" "$work/noted" "$version" --namespace ci >"$work/release" 2>"$work/helm" || { cat "$work/helm"; return 1; }
+    read -ra arguments < <(sed -nE 's/.*deploy.kubernetes.secrets ([^|]*tls ci) .*/\1/p' "$work/release")
+    "$kubernetes/secrets" --ca "$work/ca" "${arguments[@]}" >"$work/release-tls" || return 1
+    sed -n 's/^  tls.crt: //p' "$work/release-tls" | base64 --decode >"$work/release.crt"
+    sed -n '/^kind: Service$/,/^  name:/s/^  name: //p' "$work/release" >"$work/services"
+    (($(wc -l <"$work/services") == 2)) || { echo "the release has other Services: $(<"$work/services")"; return 1; }
+    while read -r service; do
+        openssl x509 -in "$work/release.crt" -noout -checkhost "$service.ci.svc" | grep -v 'does match' || true
+    done <"$work/services"
+}
+for release in ecr-broker ecr-broker-eu build; do
+    passes "release $release: the notes' certificate names its Services" released "$release" "$chart"
+done
+# shellcheck disable=SC2016 # the file's own text
+copied templates/NOTES.txt '--service {{ $name }} ' ''
+catches 'notes for Services of another release' released build "$work/chart"
 callers_ca() { # the CA of callers in the directory of another run: fails, and makes none
     "$kubernetes/secrets" --ca "$work/other-ca" ca ci >"$work/said" 2>&1
 }
