@@ -39,6 +39,7 @@ values() { # COMPONENT
     pod-identity | instance-metadata) echo "aws.identity=$1" ;;
     issuer-keys) echo issuer.readableKeys=true ;;
     host-directory) echo hostDirectory.create=true ;;
+    parent) echo parent.enabled=true ;;
     *) fail "components/$1 has no values of the chart here" ;;
     esac
 }
@@ -63,8 +64,8 @@ together=()
 for component in "${components[@]}"; do [[ $component = instance-metadata ]] || together+=("$component"); done
 for overlay in central node-local; do
     for set in none "${components[@]}" all; do
-        # A central broker has no directory on a node.
-        [[ $overlay/$set != central/host-directory ]] || continue
+        # A central broker has no directory on a node, and the component's parent is this broker itself.
+        [[ $overlay/$set != central/host-directory && $overlay/$set != central/parent ]] || continue
         case $set in
         none) chosen=() ;;
         all) chosen=("${together[@]}") ;;
@@ -72,6 +73,7 @@ for overlay in central node-local; do
         esac
         # An annotation for one source of AWS credentials, a network rule for another: the chart has one of them.
         [[ $set != all ]] || chosen=("${chosen[@]/irsa/}")
+        [[ $overlay/$set != central/all ]] || chosen=("${chosen[@]/parent/}")
         readarray -t chosen < <(printf '%s\n' "${chosen[@]}" | sed '/^$/d')
         kustomized "$work/k/$overlay-$set" "$overlay" "${chosen[@]}" >"$rendered/$overlay-$set"
         templated "$chart" "$overlay" "${chosen[@]}" >"$work/charts/$overlay-$set" || fail "helm template: $(<"$work/charts/$overlay-$set")"
@@ -89,6 +91,20 @@ replaced "$rendered/central-cert-manager-mtls" dnsNames: dnsName: >"$work/plante
 catches 'a misspelt field of a Certificate' valid "$work/planted"
 replaced "$rendered/central-none" 'kind: PodDisruptionBudget' 'kind: PodDisruptionBudgets' >"$work/planted"
 catches 'an unknown kind' valid "$work/planted"
+
+admitted() { # CHILD: the NetworkPolicy of the central broker admits the namespace of this rendering
+    "$python" - "$rendered/central-none" "$1" <<'END'
+import sys, yaml
+central, child = ([item for item in yaml.safe_load_all(open(file))] for file in sys.argv[1:])
+policy, = (item for item in central if item["kind"] == "NetworkPolicy")
+namespace, = (item for item in child if item["kind"] == "Namespace")
+wanted = policy["spec"]["ingress"][0]["from"][0]["namespaceSelector"]["matchLabels"]
+if not wanted.items() <= namespace["metadata"]["labels"].items():
+    print(f"the namespace lacks {wanted}")
+END
+}
+passes 'components/parent: the central broker admits its namespace' admitted "$rendered/node-local-parent"
+catches 'a child that the central broker does not admit' admitted "$rendered/node-local-none"
 
 helm_quietly() {
     helm "$@" >"$work/helm" 2>&1 || { cat "$work/helm"; return 1; }
@@ -135,7 +151,7 @@ configured() { # CONFIG VARIABLE=VALUE...
     sed -E "s#/(etc/ecr-broker-(tls|ca|cluster)|var/run/secrets/ecr-broker|run/ecr-broker)/#$work/pod/#" "$1" >"$work/pod/config.toml"
     env "${@:2}" "$ECR_BROKER" config check --config "$work/pod/config.toml" >"$work/config" 2>&1 || { cat "$work/config"; return 1; }
 }
-for config in "$kubernetes"/base/config.toml "$kubernetes"/overlays/*/config.toml; do
+for config in "$kubernetes"/base/config.toml "$kubernetes"/{overlays,components}/*/config.toml; do
     passes "$config: config check" configured "$config"
 done
 json_on() { # PORT: the configuration with the variables of components/json

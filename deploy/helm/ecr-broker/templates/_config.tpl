@@ -51,6 +51,18 @@ output = "stdout"
 
 [aws]
 region = {{ .Values.aws.region | quote }}
+{{- with .Values.parent }}
+{{- if .enabled }}
+
+# The central broker knows this one by the token of its service account.
+[[parents]]
+name       = "central"
+addresses  = [{{ .address | quote }}]
+tls_ca     = "/etc/ecr-broker-ca/ca.crt"
+token_file = "/var/run/secrets/ecr-broker/token"
+registries = [{ accounts = ["*"], regions = ["*"] }, { public = true }]
+{{- end }}
+{{- end }}
 {{- with .Values.extraConfig }}
 
 {{ . | trim }}
