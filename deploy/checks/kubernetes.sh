@@ -131,6 +131,9 @@ accepts() { # VALUE...: the schema accepts these values
     helm_quietly template ecr-broker "$chart" "$version" "${@/#/--set=}"
 }
 passes 'values.schema.json: accepts values' accepts replicas=5 aws.region=eu-central-1 'image.digest=sha256:0000000000000000000000000000000000000000000000000000000000000000'
+for region in us-gov-west-1 cn-northwest-1 eusc-de-east-1 us-isob-east-1; do
+    passes "values.schema.json: aws.region=$region" accepts "aws.region=$region"
+done
 for wrong in mode=centre replicas=three replicas=0 aws.regoin=us-east-1 aws.region=Frankfurt image.digest=latest issuer.url=http://issuer.example json.hosts[0]=Upper aws.identity=irsa env[0].name=lower grants.ci=nothing; do
     catches "values.schema.json: $wrong" accepts "$wrong"
     grep -q 'specifications of the schema' "$work/helm" || fail "$wrong was refused otherwise: $(<"$work/helm")"

@@ -59,6 +59,7 @@ catches_each tested \
     'modules/documents/permissions.tf|"ecr:PutImage", |' \
     'modules/documents/trust.tf|"sts:ExternalId"|"sts:ExternalID"' \
     'modules/documents/variables.tf|[a-z0-9._/-]*\\*?|[a-z0-9._/*-]*' \
+    'modules/documents/variables.tf|"aws-eusc", |' \
     'modules/documents/outputs.tf|local.mint|local.mints'
 
 # rendered COPY FILE: the documents, made from the values of checked/all.tfvars.

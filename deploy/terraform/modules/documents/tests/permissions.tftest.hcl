@@ -86,3 +86,29 @@ run "china" {
     error_message = output.assume
   }
 }
+
+run "sovereign_cloud" {
+  command = plan
+  variables {
+    partition = "aws-eusc"
+    images    = { account_id = "123456789012", regions = ["eusc-de-east-1"], repositories = ["*"] }
+  }
+
+  assert {
+    condition     = jsondecode(output.images).Statement[0].Resource == ["arn:aws-eusc:ecr:eusc-de-east-1:123456789012:repository/*"]
+    error_message = output.images
+  }
+}
+
+run "isolated_region" {
+  command = plan
+  variables {
+    partition = "aws-iso-b"
+    images    = { account_id = "123456789012", regions = ["us-isob-east-1"], repositories = ["*"] }
+  }
+
+  assert {
+    condition     = jsondecode(output.images).Statement[0].Resource == ["arn:aws-iso-b:ecr:us-isob-east-1:123456789012:repository/*"]
+    error_message = output.images
+  }
+}

@@ -3,7 +3,7 @@
 run "unknown_partition" {
   command = plan
   variables {
-    partition = "aws-iso"
+    partition = "aws-iso-c"
   }
   expect_failures = [var.partition]
 }
