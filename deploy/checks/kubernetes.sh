@@ -210,3 +210,26 @@ catches 'another CA for callers' signed_by "$work/other-ca"
 rm "$work/other-ca/ca.key"
 catches 'a CA without its key' "$kubernetes/secrets" --ca "$work/other-ca" tls ecr-broker
 [[ ! -e $work/other-ca/ca.key ]] || fail 'secrets tls replaced a CA'
+
+mkdir "$work/together"
+for sync in "$kubernetes"/secrets-sync/{named,selected,argocd,flux}; do
+    kubectl kustomize "$sync" >"$work/together/${sync##*/}" || fail "kubectl kustomize $sync"
+done
+coexist() { # FILE...: what is applied later replaces nothing but the namespace, and no Deployment selects pods of another
+    "$python" - "$@" <<'END'
+import itertools, sys, yaml
+files = {file: list(yaml.safe_load_all(open(file))) for file in sys.argv[1:]}
+names = lambda items: {(i["kind"], i["metadata"].get("namespace"), i["metadata"]["name"]) for i in items if i["kind"] != "Namespace"}
+workload = lambda items: next(i for i in items if i["kind"] == "Deployment")["spec"]
+for one, other in itertools.permutations(files, 2):
+    if shared := names(files[one]) & names(files[other]):
+        print(one, other, shared)
+    if workload(files[one])["selector"]["matchLabels"].items() <= workload(files[other])["template"]["metadata"]["labels"].items():
+        print(one, "selects the pods of", other)
+END
+}
+passes 'secrets-sync: directories can be applied together' coexist "$work/together"/*
+sed 's/ecr-secrets-sync-flux/ecr-secrets-sync-argocd/' "$work/together/flux" >"$work/planted"
+catches 'a Deployment that replaces another' coexist "$work/together/argocd" "$work/planted"
+sed '/matchLabels:/,/name:/{/instance:/d}' "$work/together/named" >"$work/planted"
+catches 'a Deployment that selects pods of another' coexist "$work/together/argocd" "$work/planted"
