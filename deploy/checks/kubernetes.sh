@@ -81,6 +81,9 @@ for overlay in central node-local; do
     done
 done
 passes 'every overlay with every component: schemas' valid "$rendered"/*
+passes 'node/rbac.yaml: schemas' valid "$kubernetes/node/rbac.yaml"
+replaced "$kubernetes/node/rbac.yaml" verbs: verb: >"$work/planted"
+catches 'a rule without verbs' valid "$work/planted"
 replaced "$rendered/central-none" maxSurge maxSurges >"$work/planted"
 catches 'a misspelt field of a Deployment' valid "$work/planted"
 replaced "$rendered/central-servicemonitor" 'interval: 30s' 'interval: soon' >"$work/planted"
