@@ -22,10 +22,26 @@ def pods(path):
     if not checked:
         print(f"{path}: has no object that can be checked")
     for found in checked:
+        for mistake in mounts(found):
+            print(f"{path}: {mistake}")
         try:
             kubernetes_validate.validate(found, KUBERNETES, strict=True)
         except (kubernetes_validate.ValidationError, kubernetes_validate.SchemaNotFoundError) as error:
             print(f"{path}: {found['kind']}: {error}")
+
+
+def mounts(item):
+    """What the schema does not see: mounts without a volume, and a CA of the broker that is not mounted."""
+    spec = item.get("spec", {})
+    spec = spec.get("template", {}).get("spec", spec)
+    volumes = {volume["name"] for volume in spec.get("volumes", [])}
+    for container in spec.get("initContainers", []) + spec.get("containers", []):
+        mounted = {mount["name"]: mount["mountPath"] for mount in container.get("volumeMounts", [])}
+        for name in mounted.keys() - volumes:
+            yield f"{container['name']} mounts {name}, which is not a volume"
+        for variable in container.get("env", []):
+            if variable["name"] == "ECR_BROKER_TLS_CA" and not any(variable["value"].startswith(f"{at}/") for at in mounted.values()):
+                yield f"{container['name']} does not mount {variable['value']}"
 
 
 def objects(document):

@@ -68,6 +68,12 @@ for file in "$recipes"/{kaniko/job,tekton/task,actions-runner-controller/values}
     replaced "$file" 'value:' 'valu:' >"$work/pods.yaml"
     catches 'a misspelt field of a pod' checks_recipe pods "$work/pods.yaml"
 done
+for file in "$recipes"/{kaniko/job,tekton/task}.yaml; do
+    replaced "$file" 'mountPath: /etc/ecr-broker-ca,' 'mountPath: /ca,' >"$work/pods.yaml"
+    catches "a CA that the pod of $file does not mount" checks_recipe pods "$work/pods.yaml"
+    replaced "$file" '- name: ecr-broker-ca' '- name: ecr-broker-cas' >"$work/pods.yaml"
+    catches "a volume that $file lacks" checks_recipe pods "$work/pods.yaml"
+done
 tekton() { # TASK: with the run of the recipe
     "$tekton_lint" --max-warnings 0 "$1" "$recipes/tekton/run.yaml"
 }
