@@ -26,6 +26,16 @@ passes 'compose: hadolint' hadolint "$compose/Containerfile"
 replaced "$compose/Containerfile" '${BROKER_IMAGE}' ecr-broker >"$work/Containerfile.demo"
 catches 'an image without a version' hadolint "$work/Containerfile.demo"
 
+# healthy COMPOSITION: the health command of the broker's image asks a broker, so other services of the image state theirs.
+healthy() {
+    "$python" - "$1" <<'END'
+import sys, yaml
+for name, service in yaml.safe_load(open(sys.argv[1]))['services'].items():
+    if service['image'] == 'ecr-broker-demo' and service.get('command', ['serve'])[0] != 'serve' and 'healthcheck' not in service:
+        print(f'{name} has the health command of a broker')
+END
+}
+
 # mounted COMPOSITION: each file that a container mounts is there.
 mounted() {
     local file
@@ -72,3 +82,6 @@ done
 passes 'compose: Grafana is provisioned' provisioned "$compose/compose.yaml"
 replaced "$compose/compose.yaml" :9090 :9091 >"$work/compose.yaml"
 catches 'a source of Grafana that does not listen' provisioned "$work/compose.yaml"
+passes 'compose: health commands' healthy "$compose/compose.yaml"
+replaced "$compose/compose.yaml" 'healthcheck: { disable: true }' 'restart: "no"' >"$work/compose.yaml"
+catches 'a simulated AWS that is asked as a broker' healthy "$work/compose.yaml"
