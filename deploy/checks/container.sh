@@ -14,7 +14,7 @@ catches 'an ENTRYPOINT that needs a shell' hadolint "$work/Containerfile"
 
 # Pages build with the programs of an architecture; the build's own usage says so.
 complete() { # FILE_OR_DIRECTORY...
-    ! grep -rnE '^ *\$ (.*&& )?deploy/container/build ' "$@" | grep -vE ' (amd64|arm64)=[^ ]|\\$'
+    ! grep -rnE '^ *\$ (.*&& )?(\.\./ecr-broker/)?deploy/container/build ' "$@" | grep -vE ' (amd64|arm64)=[^ ]|\\$'
 }
 passes 'pages: commands that build the image name its programs' complete README.md CONTRIBUTING.md docs deploy examples
 # shellcheck disable=SC2016 # the page's own text

@@ -236,3 +236,43 @@ sed 's/ecr-secrets-sync-flux/ecr-secrets-sync-argocd/' "$work/together/flux" >"$
 catches 'a Deployment that replaces another' coexist "$work/together/argocd" "$work/planted"
 sed '/matchLabels:/,/name:/{/instance:/d}' "$work/together/named" >"$work/planted"
 catches 'a Deployment that selects pods of another' coexist "$work/together/argocd" "$work/planted"
+
+# What a reader of the page pastes, beside a checkout. Kustomize resolves links, so that the checkout may be one.
+page() { # PAGE CLUSTER: its files render the same by kubectl and by Helm
+    local page=$1 cluster=$2 directory=$work/page/cluster issuer=https://oidc.eks.eu-central-1.amazonaws.com/id/0123456789ABCDEF set
+    rm -rf "$work/page"
+    mkdir -p "$directory"
+    ln -s "$PWD" "$work/page/ecr-broker"
+    "$python" - "$page" "$cluster" "$directory" <<'END' || return 1
+import pathlib, re, sys
+text, cluster, directory = pathlib.Path(sys.argv[1]).read_text(), sys.argv[2], pathlib.Path(sys.argv[3])
+section = lambda heading: re.split(r"\n##+ ", text.split(f"\n### {heading}\n")[1])[0]
+blocks = lambda heading: re.findall(r"\n```(\w+)\n(.*?\n)```", section(heading), re.S)
+values = "".join(code for kind, code in blocks("By Helm") if kind == "yaml" and code.startswith("# values.yaml"))
+if cluster != "EKS":
+    other = next(code for kind, code in blocks("By Helm") if kind == "yaml" and not code.startswith("#"))
+    values = re.sub(r"(?m)^(aws|issuer): .*\n", "", values) + other
+(directory / "values.yaml").write_text(values)
+for heading in ("By kubectl: EKS", f"By kubectl: {cluster}"):
+    for kind, code in blocks(heading):
+        if kind == "console":
+            (directory / "commands").write_text(re.sub(r"(?m)^\$ ", "", code))
+        else:
+            name, content = code.split("\n", 1)
+            (directory / name.removeprefix("# ")).write_text(content)
+END
+    (cd "$directory" && issuer=$issuer bash -euo pipefail commands) || return 1
+    kubectl kustomize "$directory" >"$work/page/kustomize" || return 1
+    helm template ecr-broker "$chart" "$version" --namespace ecr-broker --values "$directory/values.yaml" >"$work/page/helm" 2>"$work/helm" || { cat "$work/helm"; return 1; }
+    "$python" "$kubernetes/compare.py" "$work/page/helm" "$work/page/kustomize" || return 1
+    # Tokens of a public issuer are not signed by the API server's keys, which then stay closed.
+    set=$(grep -c -e 'jwks_uri' -e 'issuer-discovery' "$work/page/helm") || true
+    case $cluster/$set in EKS/0 | self-managed/2) ;; *) echo "the files for $cluster have $set settings of the API server's keys" ;; esac
+}
+for cluster in EKS self-managed; do
+    passes "docs/kubernetes.md: files for $cluster, by kubectl as by Helm" page docs/kubernetes.md "$cluster"
+done
+replaced docs/kubernetes.md 'components: [../ecr-broker/deploy/kubernetes/components/irsa]' 'components: [../ecr-broker/deploy/kubernetes/components/irsa, ../ecr-broker/deploy/kubernetes/components/issuer-keys]' >"$work/page.md"
+catches 'keys of the API server for EKS' page "$work/page.md" EKS
+replaced docs/kubernetes.md '; /^jwks_uri/d' '' >"$work/page.md"
+catches "the API server's keys for an issuer of EKS" page "$work/page.md" EKS
