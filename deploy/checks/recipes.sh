@@ -97,6 +97,14 @@ policy_of_task() { # POLICY
 passes 'ecs: parliament' policy_of_task "$(<"$recipes/ecs/task-role.json")"
 misspelt=$(replaced "$recipes/ecs/task-role.json" sts:GetWebIdentityToken sts:GetWebIdentityTokens)
 catches 'a misspelt IAM action' policy_of_task "$misspelt"
+# ForAllValues holds for a request without the key, which parliament does not say.
+requires_keys() { # FILE
+    jq --exit-status 'all(.Statement[].Condition; . as $all | to_entries | map(select(.key | startswith("ForAllValues:")).value | keys[]) |
+        all($all.Null[.] == "false"))' "$1" >/dev/null || { echo "$1 allows requests without a key of ForAllValues"; return 1; }
+}
+passes 'ecs: conditions require their keys' requires_keys "$recipes/ecs/task-role.json"
+replaced "$recipes/ecs/task-role.json" '"Null": { "sts:IdentityTokenAudience": "false" },' '' >"$work/task-role.json"
+catches 'a condition that holds without its key' requires_keys "$work/task-role.json"
 # In a network namespace, as the containers of a task share one. Without AWS a simulation has a role for it.
 sidecar_serves() { # FILE
     local serve check
