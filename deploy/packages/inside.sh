@@ -31,10 +31,10 @@ with_simulated_aws() {
     fail 'the simulated AWS does not listen'
 }
 
-complete() {
+complete() { # ZSH_DIRECTORY
     local file
     for file in /usr/bin/{ecr-broker,docker-credential-ecr-broker} /usr/lib/systemd/system/ecr-broker.{service,socket} "$config" /etc/logrotate.d/ecr-broker \
-        /usr/share/man/man1/ecr-broker{,-serve,-config-check}.1.gz /usr/share/zsh/vendor-completions/_ecr-broker \
+        /usr/share/man/man1/ecr-broker{,-serve,-config-check}.1.gz /usr/share/zsh/"$1"/_ecr-broker \
         /usr/share/{bash-completion/completions/ecr-broker,fish/vendor_completions.d/ecr-broker.fish} /usr/share/doc/ecr-broker/copyright; do
         [[ -r $file ]] || fail "$file was not installed"
     done
@@ -81,7 +81,7 @@ gone() {
 
 export DEBIAN_FRONTEND=noninteractive
 apt-get install -q -y --no-install-recommends "$deb" >/packages/apt.log 2>&1 || fail "apt-get install: $(</packages/apt.log)"
-complete
+complete vendor-completions
 step "deb: installed $(ecr-broker --version)"
 with_simulated_aws
 systemctl enable --quiet --now ecr-broker || fail 'systemctl enable --now'
@@ -99,7 +99,7 @@ step 'deb: removed and purged'
 
 # Debian's rpm knows none of Debian's packages, so their names cannot be looked up.
 rpm --install --nodeps "$rpm" 2>/packages/rpm.log || fail "rpm --install: $(</packages/rpm.log)"
-complete
+complete site-functions
 systemctl start ecr-broker || fail 'systemctl start'
 serves
 step 'rpm: installed, service started, credentials for get and docker'
@@ -112,6 +112,7 @@ step 'rpm: removed'
 
 /packages/install.sh --from /packages >/packages/install.log 2>&1 || fail "install.sh: $(</packages/install.log)"
 systemctl enable --quiet --now ecr-broker || fail 'systemctl enable --now'
+[[ -r /usr/local/share/zsh/site-functions/_ecr-broker ]] || fail 'install.sh installed no completion for zsh'
 serves
 step 'archive: installed, service started, credentials for get and docker'
 upgrades /packages/install.sh --from /packages >/packages/install.log 2>&1 || fail "install.sh again: $(</packages/install.log)"
