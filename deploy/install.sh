@@ -10,7 +10,7 @@ usage: install.sh --from URL_OR_DIRECTORY [--version VERSION] [--checksum SHA256
   --from URL_OR_DIRECTORY  the release: its archives beside SHA256SUMS
   --version VERSION        such as 0.2.0 (default: the only one that SHA256SUMS names)
   --checksum SHA256        of SHA256SUMS itself: a release that is not this one is refused
-  --prefix DIRECTORY       default: /usr/local; the systemd unit is installed with it only as root
+  --prefix DIRECTORY       default: /usr/local; the systemd unit is installed with it only as root, and not below /home and /root
   --helper-only            docker's credential helper alone, for hosts without a broker
   --without-service        no systemd unit, also as root: for hosts that only run clients
   --uninstall              remove the programs, pages and units; the configuration and the user stay
@@ -68,6 +68,15 @@ aarch64 | arm64) arch=arm64 ;;
 *) fail "no release for $(uname -m)" ;;
 esac
 [ $system = linux ] || helper_only=true
+if $service && ! $helper_only && with_systemd; then
+    # Units of /etc replace those of a package, so its upgrades would have no effect.
+    for unit in /usr/lib/systemd/system/ecr-broker.service /lib/systemd/system/ecr-broker.service; do
+        [ ! -e "$unit" ] || fail "$unit: a package owns the service; remove the package, or add --without-service"
+    done
+    case $prefix/ in
+    /home/* | /root/* | /run/user/*) fail "--prefix: $prefix: the unit hides it (ProtectHome=); choose another, or add --without-service" ;;
+    esac
+fi
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

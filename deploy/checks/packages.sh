@@ -112,5 +112,6 @@ cp --recursive deploy "$work/forgetful"
 ln -s "$PWD"/{build.rs,Cargo.lock,Cargo.toml,CHANGELOG.md,LICENSE,NOTICE,benches,examples,src,tests} "$work/forgetful"
 replaced deploy/packages/preremove.sh 'systemctl --no-reload disable --now' 'systemctl --no-reload disable' >"$work/forgetful/deploy/packages/preremove.sh"
 SOURCE_DATE_EPOCH=0 "$work/forgetful/deploy/packages/build" --binaries "$work/programs" --output "$work/forgets" >/dev/null
+cp deploy/install.sh "$work/forgets"
 catches 'a package that leaves its service running' tried "$work/forgets"
 grep -q '^failed: the broker runs after the removal' "$work/try" || fail "the package failed otherwise: $(<"$work/try")"

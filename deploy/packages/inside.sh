@@ -70,6 +70,13 @@ upgrades() {
     grep -q '^# edited by the operator' "$config" || fail 'the upgrade replaced the configuration'
 }
 
+# refuses TEXT ARGUMENT...: install.sh says so and installs nothing.
+refuses() {
+    ! /packages/install.sh --from /packages "${@:2}" >/packages/install.log 2>&1 || fail "install.sh ${*:2} succeeded"
+    grep -q -- "$1" /packages/install.log || fail "install.sh: $(</packages/install.log)"
+    [[ ! -e /etc/systemd/system/ecr-broker.service ]] || fail 'install.sh replaced the unit of the package'
+}
+
 # gone: the programs, unit, pages and the service are away.
 gone() {
     local left
@@ -82,6 +89,7 @@ gone() {
 export DEBIAN_FRONTEND=noninteractive
 apt-get install -q -y --no-install-recommends "$deb" >/packages/apt.log 2>&1 || fail "apt-get install: $(</packages/apt.log)"
 complete vendor-completions
+refuses 'a package owns the service'
 step "deb: installed $(ecr-broker --version)"
 with_simulated_aws
 systemctl enable --quiet --now ecr-broker || fail 'systemctl enable --now'
@@ -110,6 +118,7 @@ gone
 [[ -e $config.rpmsave ]] || fail "the removal took the operator's configuration"
 step 'rpm: removed'
 
+refuses 'the unit hides it' --prefix /root/ecr-broker
 /packages/install.sh --from /packages >/packages/install.log 2>&1 || fail "install.sh: $(</packages/install.log)"
 systemctl enable --quiet --now ecr-broker || fail 'systemctl enable --now'
 [[ -r /usr/local/share/zsh/site-functions/_ecr-broker ]] || fail 'install.sh installed no completion for zsh'
