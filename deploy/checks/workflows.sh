@@ -40,3 +40,12 @@ echo 'ok  release: its section of the changelog'
 catches 'a release of another version' notes "$text" 0.0.1
 catches 'a release without a section' notes $'# Changelog\n\n## Unreleased\n\n- next\n' "$version"
 unset CHANGELOG
+# A person sets them before the first release.
+printf 'repository = "https://git.example/ecr-broker"\n' >"$work/placeholder.toml"
+replaced "$work/placeholder.toml" git.example git.corp.invalid >"$work/Cargo.toml"
+named() { # MAINTAINER FILE
+    MAINTAINER=$1 deploy/release/placeholders "$2"
+}
+passes 'release: an address and a maintainer' named 'A Name <name@corp.invalid>' "$work/Cargo.toml"
+catches 'a release from a placeholder' named 'A Name <name@corp.invalid>' "$work/placeholder.toml"
+catches 'a release without a maintainer' named '' "$work/Cargo.toml"
