@@ -34,6 +34,32 @@ released "$work/one" "${platforms[@]}"
 released "$work/two" "${platforms[@]}"
 passes 'release: equal when built again' diff --recursive "$work/one" "$work/two"
 
+# The chart and the manifests of the release render what the sources do.
+need helm "$pip_install"
+need kubectl "$pip_install"
+charted() { # CHART
+    # helm speaks of the link to the alerts in the sources.
+    diff <(helm template ecr-broker deploy/helm/ecr-broker 2>/dev/null) <(helm template ecr-broker "$1")
+}
+manifests() { # ARCHIVE
+    rm -rf "$work/manifests"
+    mkdir "$work/manifests"
+    tar --extract --file "$1" --directory "$work/manifests"
+    local one
+    for one in overlays/{central,node-local,sidecar} secrets-sync/{named,selected,argocd,flux}; do
+        diff <(kubectl kustomize "deploy/kubernetes/$one") <(kubectl kustomize "$work/manifests/kubernetes/$one") || return 1
+    done
+}
+small=$(echo "$work/one"/ecr-broker-kubernetes-*.tar.gz)
+passes 'release: the chart' charted "$work/one"/ecr-broker-[0-9]*.tgz
+passes 'release: the manifests' manifests "$small"
+passes 'release: bootstrap of nodes' cmp deploy/kubernetes/node/bootstrap "$work/one/bootstrap"
+mkdir "$work/lacks"
+tar --extract --file "$small" --directory "$work/lacks"
+rm "$work/lacks/kubernetes/base/config.toml"
+tar --create --gzip --file "$work/lacks.tar.gz" --directory "$work/lacks" .
+catches 'manifests without a file' manifests "$work/lacks.tar.gz"
+
 valid_bills() { # FILE...
     "$cyclonedx" - "$@" <<'END'
 import sys
