@@ -10,6 +10,21 @@ passes 'examples: shellcheck' shellcheck examples/*.sh
 replaced examples/demo.sh '"$line"' '$line' >"$work/demo.sh"
 catches 'an unquoted variable of the demo' shellcheck "$work/demo.sh"
 
+pinned() { # REQUIREMENTS PACKAGE_JSON: what CI runs the clients with
+    local package
+    while read -r package; do
+        grep --quiet --line-regexp --fixed-strings "$package" .ci/requirements.txt || { echo "$1 has $package, CI another"; return 1; }
+    done < <(grep -v '^#' "$1")
+    while read -r package; do
+        grep --quiet --fixed-strings " $package " .ci/tools || { echo "$2 has $package, CI another"; return 1; }
+    done < <(jq -r '.dependencies | to_entries[] | "\(.key)@\(.value)"' "$2")
+}
+passes 'examples: versions of CI' pinned examples/python/requirements.txt examples/node/package.json
+replaced examples/python/requirements.txt grpcio== grpcio==0. >"$work/requirements.txt"
+catches 'another version of a package for Python' pinned "$work/requirements.txt" examples/node/package.json
+replaced examples/node/package.json '"1.' '"0.' >"$work/package.json"
+catches 'another version of a package for Node.js' pinned examples/python/requirements.txt "$work/package.json"
+
 compose=examples/compose
 # quietly COMMAND…: what it says counts only when it fails.
 quietly() {
