@@ -57,6 +57,21 @@ images() { # DIRECTORY ARGUMENT...
 passes 'image: built for two architectures, scanned and pushed' images one --push "$image" --plain-http amd64="$work/amd64" arm64="$work/arm64"
 passes 'image: built again' images two amd64="$work/amd64" arm64="$work/arm64"
 passes 'image: equal when built again' diff --recursive "$work/one" "$work/two"
+has_texts() { # ARCHIVE NOTICE
+    rm -rf "$work/unpacked"
+    mkdir "$work/unpacked"
+    local layer
+    tar --extract --file "$1" --directory "$work/unpacked"
+    while read -r layer; do
+        tar --extract --file "$work/unpacked/$layer" --directory "$work/unpacked" --wildcards 'licenses/*' 2>/dev/null || true
+    done < <(jq -r '.[0].Layers[]' "$work/unpacked/manifest.json")
+    diff LICENSE "$work/unpacked/licenses/LICENSE" && diff "$2" "$work/unpacked/licenses/NOTICE" &&
+        zgrep 'aws-lc-sys' "$work/unpacked/licenses/THIRD-PARTY-LICENSES.gz" >/dev/null
+}
+archive=$work/one/ecr-broker-$version-linux-amd64.image.tar
+passes 'image: has the licences of its crates' has_texts "$archive" NOTICE
+replaced NOTICE $'\n  moka\n' $'\n' >"$work/NOTICE"
+catches 'an image with another NOTICE' has_texts "$archive" "$work/NOTICE"
 pushed() { # the registry has both architectures, with health command, user and labels
     local arch
     [[ $(skopeo inspect --raw --tls-verify=false "docker://$image:$version" | jq -r '[.manifests[].platform.architecture] | sort | join(" ")') == 'amd64 arm64' ]] ||
@@ -94,6 +109,7 @@ cp "$work/amd64/ecr-broker" "$work/mistake/plain"
 openssl genpkey -algorithm ed25519 -out "$work/mistake/key" 2>/dev/null
 scanned 'a setuid file in an image' '/ecr-broker: is setuid or setgid' 'COPY --chmod=4555 plain /ecr-broker'
 scanned 'a shell in an image' '/bin/sh: is a shell' 'COPY plain /bin/sh'
+scanned 'a file that nothing needs' '/licenses/plain: is not expected' 'COPY plain /licenses/plain'
 scanned 'a key in an image' '/run/ecr-broker/key: has a secret (private key)' 'COPY key /run/ecr-broker/key'
 scanned 'a secret in a layer that another one hides' '/ecr-broker: has a secret (private key)' $'COPY key /ecr-broker\nCOPY plain /ecr-broker'
 scanned 'a variable with a secret in an image' 'the variable API_TOKEN' 'ENV API_TOKEN=0123456789abcdef'
