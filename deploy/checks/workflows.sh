@@ -12,7 +12,18 @@ passes 'workflows: actionlint' actionlint "${workflows[@]}"
 audited() {
     zizmor --offline --quiet --no-progress "$@" >"$work/zizmor" 2>&1 || { cat "$work/zizmor"; return 1; }
 }
-passes 'workflows: zizmor' audited "${workflows[@]}"
+passes 'workflows: zizmor' audited "${workflows[@]}" .github/actions/*/action.yml
+one_compiler() { # WORKFLOW...: containers have the compiler that a release pins
+    local image toolchain
+    toolchain=$(<deploy/release/toolchain)
+    while read -r image; do
+        [[ $image == "rust:$toolchain-"* ]] || { echo "$image has another compiler than deploy/release/toolchain"; return 1; }
+    done < <(sed -n 's/^ *image: //p' "$@")
+}
+passes 'workflows: the compiler of a release' one_compiler "${workflows[@]}"
+mkdir "$work/compiler"
+replaced .github/workflows/ci.yml 'image: rust:1' 'image: rust:2' >"$work/compiler/ci.yml"
+catches 'a container with another compiler' one_compiler "$work/compiler/ci.yml"
 mistake() { # FROM TO: the release workflow with a mistake
     mkdir -p "$work/.github/workflows"
     replaced .github/workflows/release.yml "$1" "$2" >"$work/.github/workflows/release.yml"
