@@ -6,7 +6,7 @@ use clap_complete::Shell;
 pub(super) const EXAMPLES: &str = "\
 Examples:
   ecr-broker completions bash >/usr/share/bash-completion/completions/ecr-broker
-  ecr-broker completions zsh >/usr/share/zsh/vendor-completions/_ecr-broker
+  ecr-broker completions zsh >/usr/local/share/zsh/site-functions/_ecr-broker
   ecr-broker completions fish >~/.config/fish/completions/ecr-broker.fish
 
 Exit codes: 0 printed, 2 unknown shell";
