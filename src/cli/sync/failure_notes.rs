@@ -8,14 +8,20 @@ use crate::moment::Moment;
 
 /// Time between two lines about a failure that repeats.
 const REMINDER: Duration = Duration::from_mins(10);
-/// Most registries whose failures are remembered. A broker names the registries if the user does not.
-const MAX_SUBJECTS: usize = 1_000;
-
 /// The last printed failure of each subject: a registry, a part of the target, or the empty text for the connection.
-#[derive(Debug, Default)]
-pub(super) struct FailureNotes(BTreeMap<String, (String, Moment)>);
+#[derive(Debug)]
+pub(super) struct FailureNotes {
+    printed: BTreeMap<String, (String, Moment)>,
+    /// Most subjects that are remembered.
+    limit: usize,
+}
 
 impl FailureNotes {
+    /// Remembers this many subjects, of which the one printed longest ago makes room for another.
+    pub(super) fn of_at_most(limit: usize) -> Self {
+        Self { printed: BTreeMap::new(), limit }
+    }
+
     /// Returns whether to print a failure, and remembers it. Request IDs, delays and waits differ each time, and do not count.
     pub(super) fn is_due(&mut self, subject: &str, failure: &Failure, now: Moment) -> bool {
         self.is_new(subject, format!("{:?} {}", failure.reason, without_times(&failure.message)), now)
@@ -23,19 +29,26 @@ impl FailureNotes {
 
     /// Returns whether to print a text, and remembers it.
     pub(super) fn is_new(&mut self, subject: &str, text: String, now: Moment) -> bool {
-        if self.0.get(subject).is_some_and(|(last, at)| *last == text && now.since(*at) < REMINDER) {
+        if self.printed.get(subject).is_some_and(|(last, at)| *last == text && now.since(*at) < REMINDER) {
             return false;
         }
-        if self.0.len() >= MAX_SUBJECTS {
-            self.0.clear();
+        if self.printed.len() >= self.limit && !self.printed.contains_key(subject) {
+            self.forget_oldest(now);
         }
-        self.0.insert(subject.to_owned(), (text, now));
+        self.printed.insert(subject.to_owned(), (text, now));
         true
+    }
+
+    fn forget_oldest(&mut self, now: Moment) {
+        let oldest = self.printed.iter().max_by_key(|(_, (_, at))| now.since(*at)).map(|(subject, _)| subject.clone());
+        if let Some(oldest) = oldest {
+            self.printed.remove(&oldest);
+        }
     }
 
     /// Forgets the failure of a subject, and returns whether there was one.
     pub(super) fn end(&mut self, subject: &str) -> bool {
-        self.0.remove(subject).is_some()
+        self.printed.remove(subject).is_some()
     }
 }
 
@@ -68,7 +81,7 @@ mod tests {
         let start = Moment { wall: SystemTime::UNIX_EPOCH, steady: Duration::ZERO };
         let failure =
             |message: &str, id: &str| Failure { request_id: Some(id.to_owned()), ..Failure::local(message.to_owned()) };
-        let mut notes = FailureNotes::default();
+        let mut notes = FailureNotes::of_at_most(5);
         let mut is_due = |subject: &str, failure: Failure, seconds| {
             notes.is_due(subject, &failure, start.after(Duration::from_secs(seconds)))
         };
@@ -85,5 +98,22 @@ mod tests {
         assert!(is_due("d", failure("the token in U ended 1m 5s ago; raise it", ""), 609));
         assert!(notes.end("a") && !notes.end("a"));
         assert!(notes.is_due("a", &failure("denied", "7"), start.after(Duration::from_secs(603))));
+    }
+
+    #[test]
+    fn subject_beyond_the_limit_replaces_the_one_printed_longest_ago() {
+        let start = Moment { wall: SystemTime::UNIX_EPOCH, steady: Duration::ZERO };
+        let mut notes = FailureNotes::of_at_most(3);
+        let mut is_new = |subject: &str, seconds| {
+            notes.is_new(subject, "down".to_owned(), start.after(Duration::from_secs(seconds)))
+        };
+        for (second, subject) in (0..).zip(["a", "b", "c", "d"]) {
+            assert!(is_new(subject, second));
+        }
+        for known in ["b", "c", "d"] {
+            assert!(!is_new(known, 4), "{known} keeps its note");
+        }
+        assert!(is_new("a", 5));
+        assert!(!notes.end("b") && notes.end("c"));
     }
 }

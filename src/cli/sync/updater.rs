@@ -16,6 +16,8 @@ use crate::terminal::{print_error, print_line};
 
 /// The subject of failures that concern all registries.
 const CONNECTION: &str = "";
+/// Most registries whose failures are remembered. A broker names the registries if the user does not.
+const MAX_REGISTRIES: usize = 1_000;
 
 /// A target and the entries that belong into it.
 pub(super) struct Updater<T> {
@@ -31,7 +33,11 @@ pub(super) struct Updater<T> {
     has_changed: bool,
     /// The target's problems after the last update.
     problems: Vec<Problem>,
+    /// The connection's failure, apart from those of registries, which may be too many to remember.
+    disconnected: FailureNotes,
     failures: FailureNotes,
+    /// The printed problems, as many as the target has parts.
+    printed: FailureNotes,
     clock: SystemClock,
 }
 
@@ -47,7 +53,9 @@ impl<T: Target> Updater<T> {
             first_rejection: None,
             has_changed: false,
             problems: Vec::new(),
-            failures: FailureNotes::default(),
+            disconnected: FailureNotes::of_at_most(1),
+            failures: FailureNotes::of_at_most(MAX_REGISTRIES),
+            printed: FailureNotes::of_at_most(usize::MAX),
             clock: SystemClock::new(),
         };
         updater.report(removal);
@@ -131,7 +139,7 @@ impl<T: Target> Updater<T> {
             }
             WatchEvent::SnapshotComplete => {
                 self.has_snapshot = true;
-                if self.failures.end(CONNECTION) {
+                if self.disconnected.end(CONNECTION) {
                     print_error("the broker answers again");
                 }
                 let rejection = self.first_rejection.as_ref().filter(|_| self.rejections == registries);
@@ -149,7 +157,7 @@ impl<T: Target> Updater<T> {
 
     /// Prints why the broker cannot be reached, unless that is known.
     fn note_disconnected(&mut self, failure: &Failure) {
-        if !self.failures.is_due(CONNECTION, failure, self.clock.now()) {
+        if !self.disconnected.is_due(CONNECTION, failure, self.clock.now()) {
             return;
         }
         if self.entries.is_empty() {
@@ -181,11 +189,12 @@ impl<T: Target> Updater<T> {
             let _ = print_line(line);
         }
         notes.iter().for_each(print_error);
-        for ended in self.problems.iter().filter(|known| problems.iter().all(|now| now.subject != known.subject)) {
-            self.failures.end(&ended.subject);
+        let subjects: BTreeSet<_> = problems.iter().map(|problem| &problem.subject).collect();
+        for ended in self.problems.iter().filter(|known| !subjects.contains(&known.subject)) {
+            self.printed.end(&ended.subject);
         }
         for problem in &problems {
-            if self.failures.is_new(&problem.subject, problem.text.clone(), self.clock.now()) {
+            if self.printed.is_new(&problem.subject, problem.text.clone(), self.clock.now()) {
                 print_error(&problem.text);
             }
         }
