@@ -17,6 +17,9 @@ pub(super) struct AuthEntry {
     /// The credential's ID; empty if an earlier sync wrote the entry.
     #[cfg_attr(not(feature = "kubernetes"), expect(dead_code, reason = "files have no place for it"))]
     pub(super) id: String,
+    /// The profile that minted the credential, which decides its permissions; empty if an earlier sync wrote the entry.
+    #[cfg_attr(not(feature = "kubernetes"), expect(dead_code, reason = "files have no place for it"))]
+    pub(super) profile: String,
     expiry: Moment,
 }
 
@@ -36,13 +39,15 @@ impl AuthEntries {
         let at_least = credentials.refresh_after.and_then(|after| Duration::try_from(after).ok()).unwrap_or_default();
         let expiry = now.after(remaining(credentials, now.wall).max(at_least));
         let auth = basic(&credentials.username, &credentials.password);
-        self.0.insert(credentials.registry.clone(), AuthEntry { auth, id: credentials.credential_id.clone(), expiry });
+        let (id, profile) = (credentials.credential_id.clone(), credentials.profile.clone());
+        self.0.insert(credentials.registry.clone(), AuthEntry { auth, id, profile, expiry });
     }
 
     /// Adds the entry of an earlier sync.
     pub(super) fn restore(&mut self, host: String, auth: String, expiry: SystemTime, now: Moment) {
         let left = expiry.duration_since(now.wall).unwrap_or_default();
-        self.0.insert(host, AuthEntry { auth, id: String::new(), expiry: now.after(left) });
+        let (id, profile) = (String::new(), String::new());
+        self.0.insert(host, AuthEntry { auth, id, profile, expiry: now.after(left) });
     }
 
     /// Removes expired entries, and returns their hosts.

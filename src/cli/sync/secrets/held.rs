@@ -1,13 +1,14 @@
 //! A credential in a Secret, and its note in an annotation.
 //!
-//! The note has the credential's ID and expiry, by which several syncs agree without electing a leader. Its hash, which does not
-//! reveal the credential, shows whether others have changed the credential since.
+//! The note has the credential's ID, profile and expiry, by which several syncs agree without electing a leader. Its hash, which does
+//! not reveal the credential, shows whether others have changed the credential since.
 
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use crate::cli::sync::auth_entries::AuthEntry;
 use crate::cli::sync::expiry_notes::digest;
 
 /// A credential in a Secret. It has no `Debug`.
@@ -15,24 +16,28 @@ pub(super) struct Held {
     /// The `auth` of docker's files.
     pub(super) auth: Zeroizing<String>,
     pub(super) id: String,
+    /// The profile that minted it.
+    pub(super) profile: String,
     /// The expiry, in seconds since 1970.
     pub(super) end: u64,
 }
 
 impl Held {
-    pub(super) fn new(auth: String, id: String, end: u64) -> Self {
-        Self { auth: Zeroizing::new(auth), id, end }
+    pub(super) fn new(entry: &AuthEntry, end: u64) -> Self {
+        let (id, profile) = (entry.id.clone(), entry.profile.clone());
+        Self { auth: Zeroizing::new(entry.auth.clone()), id, profile, end }
     }
 
     /// Returns the credential of a note; `None` if the note is of another one.
     pub(super) fn noted(auth: Zeroizing<String>, note: &Value) -> Option<Self> {
         let is_same = note["sha256"] == *digest(&auth);
-        let (id, end) = (note["id"].as_str()?.to_owned(), note["end"].as_u64()?);
-        is_same.then_some(Self { auth, id, end })
+        let text = |name: &str| note[name].as_str().map(str::to_owned);
+        let (id, profile, end) = (text("id")?, text("profile").unwrap_or_default(), note["end"].as_u64()?);
+        is_same.then_some(Self { auth, id, profile, end })
     }
 
     pub(super) fn note(&self) -> Value {
-        json!({ "id": self.id, "end": self.end, "sha256": digest(&self.auth) })
+        json!({ "id": self.id, "profile": self.profile, "end": self.end, "sha256": digest(&self.auth) })
     }
 
     pub(super) fn end(&self) -> SystemTime {

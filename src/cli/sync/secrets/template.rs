@@ -168,12 +168,14 @@ fn sensitive(held: &Held) -> Vec<Zeroizing<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::sync::expiry_notes::digest;
 
     const HOST: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
 
     fn held() -> BTreeMap<String, Held> {
         let auth = crate::helper::registry_auth::basic("AWS", "secret");
-        BTreeMap::from([(HOST.to_owned(), Held::new(auth, "id".to_owned(), 1_000))])
+        let note = json!({ "id": "id", "end": 1_000, "sha256": digest(&auth) });
+        BTreeMap::from([(HOST.to_owned(), Held::noted(Zeroizing::new(auth), &note).unwrap())])
     }
 
     fn written(template: Template, registry: &str) -> (Vec<(String, String)>, String) {

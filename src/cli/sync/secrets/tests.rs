@@ -127,6 +127,11 @@ fn target(fake: &Fake, secrets: &[&str], selector: Option<&str>) -> SecretsTarge
 
 /// Entries with one credential: its ID is its password, too.
 fn entries(id: &str, now: Moment, lifetime: Duration) -> AuthEntries {
+    entries_of("", id, now, lifetime)
+}
+
+/// Entries with one credential of a profile.
+fn entries_of(profile: &str, id: &str, now: Moment, lifetime: Duration) -> AuthEntries {
     let mut entries = AuthEntries::default();
     entries.insert(
         &RegistryCredentials {
@@ -134,6 +139,7 @@ fn entries(id: &str, now: Moment, lifetime: Duration) -> AuthEntries {
             username: "AWS".to_owned(),
             password: id.to_owned(),
             credential_id: id.to_owned(),
+            profile: profile.to_owned(),
             issue_time: Some(now.wall.into()),
             expire_time: Some((now.wall + lifetime).into()),
             ..RegistryCredentials::default()
@@ -371,6 +377,17 @@ async fn of_two_syncs_the_one_with_the_newer_credential_writes() {
     assert_eq!((update.changes.len(), fake.with(|state| state.writes)), (0, writes), "without a credential they stay");
     a.update(&entries("three", now, HOUR), now.after(4 * INTERVAL)).await;
     assert_eq!(fake.password("a/pull").as_deref(), Some("three"));
+}
+
+#[tokio::test]
+async fn credential_of_another_profile_is_replaced_even_if_it_lasts_longer() {
+    let (fake, now) = (Fake::default(), start());
+    target(&fake, &["a/pull"], None).update(&entries_of("push", "broad", now, 12 * HOUR), now).await;
+    let mut restarted = target(&fake, &["a/pull"], None);
+    let update = restarted.update(&entries_of("pull", "narrow", now, HOUR), now).await;
+    assert_eq!((update.changes.len(), fake.password("a/pull").as_deref()), (1, Some("narrow")));
+    restarted.update(&entries_of("pull", "narrow", now, HOUR), now.after(2 * INTERVAL)).await;
+    assert_eq!(fake.with(|state| state.writes), 2, "once");
 }
 
 #[tokio::test]

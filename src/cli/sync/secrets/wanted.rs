@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::SystemTime;
 
 use super::held::Held;
-use crate::cli::sync::auth_entries::AuthEntries;
+use crate::cli::sync::auth_entries::{AuthEntries, AuthEntry};
 use crate::moment::Moment;
 
 /// Remembered IDs of each registry.
@@ -56,9 +56,9 @@ impl Wanted<'_> {
         // An entry in its last second counts as expired, as the stored one does: otherwise each removal would add it again at once.
         let live = self.entries.iter().map(|(host, entry)| (host, entry, seconds(entry.expiry())));
         for (host, entry, end) in live.filter(|(.., end)| *end > now) {
-            let is_kept = stored.get(host).is_some_and(|held| self.is_as_fresh(host, held, &entry.id, end));
+            let is_kept = stored.get(host).is_some_and(|held| self.is_as_fresh(host, held, entry, end));
             if !is_kept {
-                stored.insert(host.clone(), Held::new(entry.auth.clone(), entry.id.clone(), end));
+                stored.insert(host.clone(), Held::new(entry, end));
             }
         }
         stored
@@ -66,9 +66,10 @@ impl Wanted<'_> {
 
     /// Returns whether a stored credential is ours, or one that another sync wrote and that lasts as long: of two syncs with credentials
     /// of one end, neither replaces the other's. One that our own watch replaced is neither, even if it lasts longer: the broker may have
-    /// reason to replace it.
-    fn is_as_fresh(&self, host: &str, stored: &Held, id: &str, end: u64) -> bool {
-        stored.id == id || stored.end >= end && !self.known.is_superseded(host, &stored.id)
+    /// reason to replace it. Nor is one of another profile: this sync may have been given a narrower one.
+    fn is_as_fresh(&self, host: &str, stored: &Held, entry: &AuthEntry, end: u64) -> bool {
+        let lasts = stored.end >= end && !self.known.is_superseded(host, &stored.id);
+        stored.id == entry.id || lasts && stored.profile == entry.profile
     }
 }
 
