@@ -19,7 +19,7 @@ use super::secret::{Manifest, Secret};
 /// The field manager of server-side apply.
 pub const FIELD_MANAGER: &str = "ecr-broker";
 /// Limit of a call, with its connection.
-const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+const CALL_TIMEOUT: Duration = Duration::from_secs(17);
 
 /// A client of an API server.
 #[derive(Clone)]
@@ -97,7 +97,8 @@ impl Api {
     pub async fn apply(&self, name: &SecretName, manifest: &Manifest, stored: Option<&Secret>) -> Result<(), ApiError> {
         let body = manifest.body(name, stored.map(Secret::resource_version));
         let request = secrets(name).patch(&name.name, &PatchParams::apply(FIELD_MANAGER), &Patch::Apply(&body));
-        let _: serde::de::IgnoredAny = self.call(request).await.map_err(|error| without_values(error, manifest))?;
+        let answer = self.call(request).await.map_err(|error| without_values(error.of_write(), manifest));
+        let _: serde::de::IgnoredAny = answer?;
         Ok(())
     }
 

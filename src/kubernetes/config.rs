@@ -10,7 +10,8 @@ use crate::proxy::Proxies;
 
 /// Limits of one call. The backoff between calls is the caller's.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longer than the 10 s that an API server waits for an admission webhook by default: its error names the webhook.
+const READ_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// Loads the kubeconfig of `KUBECONFIG`; without it, the pod's service account; outside a pod, `~/.kube/config`.
 ///
@@ -66,5 +67,16 @@ fn problem(error: &KubeconfigError) -> String {
     match error {
         KubeconfigError::Parse(_) => "kubeconfig: not valid YAML, or not a kubeconfig".to_owned(),
         other => format!("kubeconfig: {}", without_secrets(other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answer_about_a_hanging_webhook_is_awaited() {
+        let config = with_limits(Config::new(http::Uri::from_static("https://127.0.0.1")));
+        assert!(config.read_timeout.unwrap() > Duration::from_secs(11), "{:?}", config.read_timeout);
     }
 }

@@ -54,6 +54,20 @@ impl ApiError {
         Self { scope: Scope::Object, exit: Exit::Failure, message, retry_after: None }
     }
 
+    /// Limits the failure of a write to its object. Its read was answered, and an admission webhook may hang or answer as it likes.
+    pub(super) fn of_write(mut self) -> Self {
+        if self.scope == Scope::Server {
+            self.scope = Scope::Object;
+        }
+        self
+    }
+
+    /// Returns whether a later attempt may succeed.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        self.exit == Exit::Unavailable
+    }
+
     fn from_status(status: &Status) -> Self {
         let details = status.details.as_ref();
         let is_field_conflict =

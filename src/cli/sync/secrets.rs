@@ -2,6 +2,7 @@
 //!
 //! It reads each Secret again at an interval, and needs neither `list` nor `watch` of Secrets, which would show it all others.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -117,8 +118,7 @@ impl SecretsTarget {
         now: Moment,
     ) -> (Vec<(SecretName, Result<Outcome, ApiError>)>, Option<ApiError>) {
         let wanted = Wanted { entries, known: &self.known, requested: &self.requested, now };
-        let due = self.slots.iter().filter(|(_, slot)| now.until(slot.due).is_zero());
-        let calls = due.map(|(name, slot)| {
+        let calls = due(&self.slots, now).into_iter().map(|(name, slot)| {
             let wanted = Some(&wanted).filter(|_| !slot.is_leaving);
             async move { (name.clone(), reconcile(&self.api, name, &self.layout, wanted).await) }
         });
@@ -194,6 +194,16 @@ impl SecretsTarget {
         let slots = self.slots.values().filter_map(|slot| slot.problem.as_ref());
         server.chain(&self.list_problem).chain(slots).cloned().collect()
     }
+}
+
+/// Returns the Secrets that are due: those that have not failed, then as many others as are called at the same time. So an admission
+/// webhook that hangs for some namespaces delays the others by at most one call.
+fn due(slots: &BTreeMap<SecretName, Slot>, now: Moment) -> Vec<(&SecretName, &Slot)> {
+    let due = slots.iter().filter(|(_, slot)| now.until(slot.due).is_zero());
+    let (mut failing, mut due): (Vec<_>, Vec<_>) = due.partition(|(_, slot)| slot.is_failing());
+    failing.sort_by_key(|(_, slot)| Reverse(now.since(slot.due)));
+    due.extend(failing.into_iter().take(PARALLEL));
+    due
 }
 
 impl Target for SecretsTarget {

@@ -26,6 +26,11 @@ impl Slot {
         Self { due: now, problem: None, is_leaving: false, backoff: Backoff::default() }
     }
 
+    /// Returns whether the last attempt failed.
+    pub(super) fn is_failing(&self) -> bool {
+        self.backoff.is_running()
+    }
+
     pub(super) fn settled(&mut self, problem: Option<Problem>, due: Moment) {
         self.backoff = Backoff::default();
         self.problem = problem;
@@ -55,6 +60,10 @@ pub(super) fn failure(name: &SecretName, error: &ApiError) -> Problem {
 pub(super) struct Backoff(Duration);
 
 impl Backoff {
+    fn is_running(&self) -> bool {
+        !self.0.is_zero()
+    }
+
     /// Returns the next delay, at least the one that the API server asks for.
     pub(super) fn next(&mut self, at_least: Option<Duration>) -> Duration {
         self.0 = (self.0 * 2).clamp(FIRST_BACKOFF, LONGEST_BACKOFF);

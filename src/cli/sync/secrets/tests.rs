@@ -7,6 +7,7 @@ use data_encoding::BASE64;
 use http::{Method, Request, Response};
 use kube::client::Body;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::names::{Names, SecretArg};
 use super::template::{Layout, Template};
@@ -33,6 +34,10 @@ struct State {
     /// Status codes and messages of writes, by path.
     refusals: BTreeMap<String, Vec<Value>>,
     is_down: bool,
+    /// Writes that an admission webhook does not answer, by namespace.
+    hanging: BTreeSet<String>,
+    /// Time of the last write, by path.
+    written: BTreeMap<String, Instant>,
     reads: usize,
     writes: usize,
     version: u64,
@@ -46,6 +51,9 @@ impl Fake {
             async move {
                 let (parts, body) = request.into_parts();
                 let body = body.collect_bytes().await.map_err(io::Error::other)?;
+                if parts.method == Method::PATCH && fake.hangs(parts.uri.path()) {
+                    std::future::pending::<()>().await;
+                }
                 let (status, answer) = fake.answer(&parts.method, &parts.uri, &body)?;
                 let answer = Body::from(answer.to_string().into_bytes());
                 Response::builder().status(status).body(answer).map_err(io::Error::other)
@@ -85,8 +93,13 @@ impl Fake {
         assert_eq!(object["metadata"].get("resourceVersion").unwrap_or(&Value::Null), &known);
         state.version += 1;
         object["metadata"]["resourceVersion"] = state.version.to_string().into();
+        state.written.insert(path.clone(), Instant::now());
         state.objects.insert(path, object.clone());
         Ok((200, object))
+    }
+
+    fn hangs(&self, path: &str) -> bool {
+        self.with(|state| state.hanging.iter().any(|namespace| path.contains(&format!("/namespaces/{namespace}/"))))
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
@@ -301,6 +314,46 @@ async fn refusals_are_reported_with_a_fix_and_without_the_credential() {
         // Tried again later, it succeeds, and the problem ends.
         let update = target.update(&entries, now.after(2 * INTERVAL)).await;
         assert_eq!((update.changes.len(), update.problems.len()), (1, 0), "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn hanging_webhook_of_some_namespaces_does_not_delay_the_others() {
+    let (fake, now) = (Fake::default(), start());
+    let hanging: Vec<_> = (0..20).map(|number| format!("hangs-{number}")).collect();
+    let names: Vec<_> = hanging.iter().map(|namespace| format!("{namespace}/pull")).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).chain(["other/pull", "z/pull"]).collect();
+    fake.with(|state| state.hanging.extend(hanging.clone()));
+    let mut target = target(&fake, &names, None);
+    let update = target.update(&entries("one", now, HOUR), now).await;
+    assert_eq!((update.changes.len(), update.problems.len()), (2, 20), "{:?}", texts(&update));
+    assert!(texts(&update).iter().all(|text| text.contains("/pull: no answer within")), "{:?}", texts(&update));
+    // From then on they come last, and a round takes no longer than one call.
+    let begin = Instant::now();
+    target.update(&entries("two", now, HOUR), now.after(HOUR / 2)).await;
+    assert_eq!(
+        (fake.with(|state| state.written[&path("z/pull")]), fake.password("z/pull")),
+        (begin, Some("two".into()))
+    );
+    assert!(begin.elapsed() <= Duration::from_secs(20), "{:?}", begin.elapsed());
+    // None is forgotten: when the webhook answers again, rounds follow until all are written.
+    fake.with(|state| state.hanging.clear());
+    let late = now.after(HOUR / 2 + 3 * INTERVAL);
+    for _ in 0..3 {
+        target.update(&entries("two", now, HOUR), late).await;
+    }
+    assert!(names.iter().all(|name| fake.password(name).as_deref() == Some("two")));
+}
+
+#[tokio::test]
+async fn write_that_fails_as_an_overloaded_server_would_concerns_one_secret() {
+    for refusal in [json!({ "code": 429, "message": "busy" }), json!({ "code": 503, "message": "webhook" })] {
+        let (fake, now) = (Fake::default(), start());
+        fake.refuse("a/pull", &[refusal]);
+        let mut target = target(&fake, &["a/pull", "b/pull"], None);
+        let update = target.update(&entries("one", now, HOUR), now).await;
+        assert_eq!((update.changes.len(), update.problems[0].subject.as_str()), (1, "a/pull"));
+        assert!(target.pause(now) <= Duration::from_millis(1_100), "tried again soon");
     }
 }
 
