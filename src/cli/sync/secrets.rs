@@ -11,7 +11,7 @@ use futures_util::stream;
 
 use self::names::{NAMESPACES, Names};
 use self::reconcile::{Outcome, reconcile};
-use self::slot::{Backoff, Slot};
+use self::slot::{Backoff, Slot, left_behind};
 use self::template::Layout;
 use self::wanted::{KnownIds, Wanted};
 use super::auth_entries::AuthEntries;
@@ -99,15 +99,15 @@ impl SecretsTarget {
     }
 
     /// Looks at the Secrets that are due. Stops if the API server does not answer: then all stay due.
-    async fn round(&mut self, entries: &AuthEntries, now: Moment, changes: &mut Vec<String>) -> Result<(), ApiError> {
+    async fn round(&mut self, entries: &AuthEntries, now: Moment, update: &mut Update) -> Result<(), ApiError> {
         self.list_namespaces(now).await?;
         let (results, stopped) = self.reconciled(entries, now).await;
         let check = INTERVAL.max(CHECK_SHARE.saturating_mul(self.slots.len().try_into().unwrap_or(u32::MAX)));
         for (name, result) in results {
             if let Ok(Outcome::Fresh(Some(line), _)) = &result {
-                changes.push(line.clone());
+                update.changes.push(line.clone());
             }
-            self.settle(&name, result, now, check);
+            update.notes.extend(self.settle(&name, result, now, check));
         }
         stopped.map_or(Ok(()), Err)
     }
@@ -133,12 +133,20 @@ impl SecretsTarget {
         (results, None)
     }
 
-    fn settle(&mut self, name: &SecretName, result: Result<Outcome, ApiError>, now: Moment, check: Duration) {
-        let Some(slot) = self.slots.get_mut(name) else { return };
-        if slot.is_leaving {
-            // One attempt: the permission may have gone with the label.
+    /// Notes the result of a Secret. Returns lines about one that leaves with its credential.
+    fn settle(
+        &mut self,
+        name: &SecretName,
+        result: Result<Outcome, ApiError>,
+        now: Moment,
+        check: Duration,
+    ) -> Vec<String> {
+        let Some(slot) = self.slots.get_mut(name) else { return Vec::new() };
+        let is_transient = result.as_ref().is_err_and(ApiError::is_transient);
+        if slot.is_leaving && !is_transient {
+            // The permission may have gone with the label: a later attempt would not help.
             self.slots.remove(name);
-            return;
+            return left_behind(name, result);
         }
         match result {
             Ok(Outcome::Fresh(_, left)) => {
@@ -148,6 +156,7 @@ impl SecretsTarget {
             Ok(Outcome::Kept(problem)) => slot.settled(Some(problem), now.after(jitter::around(check))),
             Err(error) => slot.failed(name, &error, now),
         }
+        Vec::new()
     }
 
     /// Lists the selected namespaces. A failure leaves the known ones.
@@ -215,7 +224,7 @@ impl Target for SecretsTarget {
         }
         let mut update = Update::default();
         if self.server.is_waiting(now).is_none() {
-            match self.round(entries, now, &mut update.changes).await {
+            match self.round(entries, now, &mut update).await {
                 Ok(()) if self.server.answered() => update.notes.push(format!("{SERVER} answers again")),
                 Ok(()) => {}
                 Err(error) => self.server.failed(self.api.server(), &error, now),

@@ -45,8 +45,9 @@ async fn attempt(
     wanted: Option<&Wanted<'_>>,
 ) -> Result<Outcome, ApiError> {
     let stored = api.secret(name).await?;
-    if let Some(problem) = stored.as_ref().filter(|secret| !is_ours(secret)).map(|_| foreign(name)) {
-        return Ok(Outcome::Kept(problem));
+    if stored.as_ref().is_some_and(|secret| !is_ours(secret)) {
+        // It has nothing of sync's to remove.
+        return Ok(wanted.map_or(Outcome::Fresh(None, None), |_| Outcome::Kept(foreign(name))));
     }
     let in_secret = stored.as_ref().map(|secret| layout.held(secret)).unwrap_or_default();
     let count = in_secret.len();

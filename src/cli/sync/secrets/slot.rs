@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use super::reconcile::Outcome;
 use crate::cli::sync::target::Problem;
 use crate::jitter;
-use crate::kubernetes::{ApiError, SecretName};
+use crate::kubernetes::{ApiError, Scope, SecretName};
 use crate::moment::Moment;
 
 /// Upper end of the backoff after failures of a Secret or of the API server; its start is a second.
@@ -16,7 +17,7 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 pub(super) struct Slot {
     pub(super) due: Moment,
     pub(super) problem: Option<Problem>,
-    /// Whether the namespace has lost its label: the Secret is emptied once.
+    /// Whether the namespace has lost its label: the Secret is emptied, and then forgotten.
     pub(super) is_leaving: bool,
     backoff: Backoff,
 }
@@ -41,6 +42,18 @@ impl Slot {
         self.problem = Some(failure(name, error));
         self.due = now.after(self.backoff.next(error.retry_after));
     }
+}
+
+/// Returns the lines about a Secret that keeps its credential although its namespace has lost the label.
+pub(super) fn left_behind(name: &SecretName, result: Result<Outcome, ApiError>) -> Vec<String> {
+    let problem = match result {
+        Ok(Outcome::Fresh(..)) => return Vec::new(),
+        Err(error) if error.scope == Scope::Missing => return Vec::new(),
+        Ok(Outcome::Kept(problem)) => problem,
+        Err(error) => failure(name, &error),
+    };
+    let text = "the namespace lost its label, but the Secret keeps its credential; delete the Secret";
+    vec![problem.text, format!("{name}: {text}")]
 }
 
 /// Returns a failure with its fix.

@@ -468,6 +468,44 @@ async fn namespace_gains_the_secret_with_the_label_and_loses_its_credential() {
 }
 
 #[tokio::test]
+async fn namespace_without_the_label_is_emptied_after_transient_failures() {
+    let (fake, now) = (Fake::default(), start());
+    let mut target = target(&fake, &["pull"], Some("ecr=on"));
+    fake.with(|state| state.namespaces = vec!["a", "b"]);
+    let one = entries("one", now, 12 * HOUR);
+    target.update(&one, now).await;
+    fake.with(|state| state.namespaces = vec!["b"]);
+    fake.refuse("a/pull", &[json!({ "code": 500, "message": "webhook" }), json!({ "code": 503, "message": "busy" })]);
+    let mut at = now.after(2 * INTERVAL);
+    for text in ["a/pull: busy", "a/pull: webhook"] {
+        let update = target.update(&one, at).await;
+        assert_eq!((texts(&update), fake.password("a/pull").as_deref()), (vec![text], Some("one")));
+        at = at.after(target.pause(at));
+    }
+    let update = target.update(&one, at).await;
+    assert_eq!((update.changes, update.problems), (vec!["a/pull: no registry is left".to_owned()], vec![]));
+    assert_eq!((fake.password("a/pull"), target.slots.len()), (None, 1));
+}
+
+#[tokio::test]
+async fn credential_that_cannot_be_removed_from_a_leaving_namespace_is_reported() {
+    let forbidden = json!({ "code": 403, "message": "User \"u\" cannot patch resource \"secrets\"" });
+    let gone = json!({ "code": 404, "message": "namespaces \"a\" not found" });
+    for (refusal, lines) in [(forbidden, 2), (gone, 0)] {
+        let (fake, now) = (Fake::default(), start());
+        let mut target = target(&fake, &["pull"], Some("ecr=on"));
+        fake.with(|state| state.namespaces = vec!["a", "b"]);
+        target.update(&entries("one", now, 12 * HOUR), now).await;
+        fake.with(|state| state.namespaces = vec!["b"]);
+        fake.refuse("a/pull", &[refusal]);
+        let update = target.update(&entries("one", now, 12 * HOUR), now.after(2 * INTERVAL)).await;
+        assert_eq!((update.notes.len(), update.problems.len(), target.slots.len()), (lines, 0, 1), "{update:?}");
+        let kept = "a/pull: the namespace lost its label, but the Secret keeps its credential; delete the Secret";
+        assert!(update.notes.get(1).is_none_or(|line| line == kept), "{update:?}");
+    }
+}
+
+#[tokio::test]
 async fn many_secrets_are_read_at_most_twice_a_second() {
     let fake = Fake::default();
     let names: Vec<_> = (0..400).map(|number| format!("team-{number}/pull")).collect();
