@@ -6,9 +6,11 @@ pub use self::api::{Api, FIELD_MANAGER};
 pub use self::error::{ApiError, Scope};
 pub use self::name::{SecretName, Selector};
 pub use self::secret::{Manifest, Secret};
+pub use self::sensitive::Sensitive;
 
 mod api;
 mod config;
 mod error;
 mod name;
 mod secret;
+mod sensitive;

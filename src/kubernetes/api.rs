@@ -15,6 +15,7 @@ use super::config;
 use super::error::{ApiError, Scope};
 use super::name::{SecretName, Selector};
 use super::secret::{Manifest, Secret};
+use super::sensitive::Sensitive;
 
 /// The field manager of server-side apply.
 pub const FIELD_MANAGER: &str = "ecr-broker";
@@ -97,22 +98,25 @@ impl Api {
     pub async fn apply(&self, name: &SecretName, manifest: &Manifest, stored: Option<&Secret>) -> Result<(), ApiError> {
         let body = manifest.body(name, stored.map(Secret::resource_version));
         let request = secrets(name).patch(&name.name, &PatchParams::apply(FIELD_MANAGER), &Patch::Apply(&body));
-        let answer = self.call(request).await.map_err(|error| without_values(error.of_write(), manifest));
+        let is_repeated = |text: &str| manifest.is_repeated_in(text);
+        let answer = self.call(request).await.map_err(|error| without_values(error.of_write(), is_repeated));
         let _: serde::de::IgnoredAny = answer?;
         Ok(())
     }
 
-    /// Deletes a Secret that has not changed since it was read.
+    /// Deletes a Secret that has not changed since it was read. `sensitive`: its values.
     ///
     /// # Errors
     /// Returns why the API server refuses it.
-    pub async fn delete(&self, name: &SecretName, stored: &Secret) -> Result<(), ApiError> {
+    pub async fn delete(&self, name: &SecretName, stored: &Secret, sensitive: &Sensitive) -> Result<(), ApiError> {
         let preconditions = Preconditions {
             resource_version: Some(stored.resource_version().to_owned()),
             uid: Some(stored.uid().to_owned()),
         };
         let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-        let _: serde::de::IgnoredAny = self.call(secrets(name).delete(&name.name, &parameters)).await?;
+        let answer = self.call(secrets(name).delete(&name.name, &parameters)).await;
+        let _: serde::de::IgnoredAny =
+            answer.map_err(|error| without_values(error.of_write(), |text| sensitive.is_repeated_in(text)))?;
         Ok(())
     }
 
@@ -145,8 +149,8 @@ fn secrets(SecretName { namespace, .. }: &SecretName) -> Request {
 }
 
 /// Drops a message that repeats a value, as an admission webhook may write it.
-fn without_values(error: ApiError, manifest: &Manifest) -> ApiError {
-    if manifest.is_repeated_in(&error.message) {
+fn without_values(error: ApiError, is_repeated: impl Fn(&str) -> bool) -> ApiError {
+    if is_repeated(&error.message) {
         let message = "the API server's message repeats the credential, and is not shown".to_owned();
         return ApiError { message, ..error };
     }

@@ -8,9 +8,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::name::SecretName;
-
-/// Length of the parts of a credential that are searched for in messages.
-const PART: usize = 16;
+use super::sensitive::Sensitive;
 
 /// A stored Secret.
 #[derive(Deserialize)]
@@ -77,6 +75,11 @@ impl Secret {
         String::from_utf8(decoded).ok().map(Zeroizing::new)
     }
 
+    /// Returns all values in Base64, as the API server writes them.
+    pub fn encoded(&self) -> impl Iterator<Item = Zeroizing<String>> {
+        self.data.iter().flat_map(BTreeMap::values).map(|value| Zeroizing::new(value.clone()))
+    }
+
     /// Returns the version, which changes with each write.
     #[must_use]
     pub fn resource_version(&self) -> &str {
@@ -99,8 +102,8 @@ pub struct Manifest {
     pub annotations: BTreeMap<&'static str, String>,
     /// Values, which the request encodes.
     pub data: BTreeMap<&'static str, Zeroizing<String>>,
-    /// Parts of values that no message may repeat.
-    pub sensitive: Vec<Zeroizing<String>>,
+    /// Parts of values that no message may repeat, also of values that these replace.
+    pub sensitive: Sensitive,
 }
 
 impl fmt::Debug for Manifest {
@@ -122,13 +125,9 @@ impl Manifest {
     /// Returns whether a text repeats a credential or a longer part of one, also in Base64.
     #[must_use]
     pub fn is_repeated_in(&self, text: &str) -> bool {
-        let encoded = |value: &Zeroizing<String>| Zeroizing::new(BASE64.encode(value.as_bytes()));
-        let documents = self.data.values().map(encoded);
-        let has_part = |value: &str| {
-            let parts = value.as_bytes().chunks_exact(PART).filter_map(|part| std::str::from_utf8(part).ok());
-            text.contains(value) || parts.into_iter().any(|part| text.contains(part))
-        };
-        documents.chain(self.sensitive.iter().cloned()).any(|value| has_part(&value))
+        let documents: Sensitive =
+            self.data.values().map(|value| Zeroizing::new(BASE64.encode(value.as_bytes()))).collect();
+        documents.is_repeated_in(text) || self.sensitive.is_repeated_in(text)
     }
 
     /// Returns the request's body. `version`: the one that the stored Secret must still have.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use super::held::Held;
-use super::template::{Layout, MANAGED_BY};
+use super::template::{Layout, MANAGED_BY, stored_values};
 use super::wanted::Wanted;
 use crate::cli::sync::target::{Problem, summary};
 use crate::exit_code::Exit;
@@ -59,7 +59,7 @@ async fn attempt(
     if only_removes && held.len() == count {
         return Ok(Outcome::Fresh(None, left));
     }
-    let manifest = layout.manifest(&held);
+    let mut manifest = layout.manifest(&held);
     if let Some(secret) = &stored {
         if manifest.is_stored_in(secret, layout.keys()) {
             return Ok(Outcome::Fresh(None, left));
@@ -67,6 +67,7 @@ async fn attempt(
         if let Some(problem) = unchangeable(name, secret, manifest.kind) {
             return Ok(Outcome::Kept(problem));
         }
+        manifest.sensitive.extend(stored_values(secret));
     }
     match api.apply(name, &manifest, stored.as_ref()).await {
         Ok(()) => Ok(Outcome::Fresh(Some(summary(name, held.len(), left)), left)),

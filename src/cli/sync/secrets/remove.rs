@@ -3,6 +3,7 @@
 use super::names::Names;
 use super::reconcile::{foreign, is_ours};
 use super::slot::failure;
+use super::template::stored_values;
 use crate::cli::sync::target::Problem;
 use crate::exit_code::Exit;
 use crate::kubernetes::{Api, ApiError, SecretName};
@@ -27,12 +28,12 @@ pub(super) async fn remove(api: &Api, names: &Names) -> anyhow::Result<Exit> {
     Ok(exit)
 }
 
-async fn remove_one(api: &Api, name: &SecretName) -> Result<String, Problem> {
+pub(super) async fn remove_one(api: &Api, name: &SecretName) -> Result<String, Problem> {
     let problem = |error: ApiError| failure(name, &error);
     let Some(secret) = api.secret(name).await.map_err(problem)? else { return Ok(format!("{name}: not there")) };
     if !is_ours(&secret) {
         return Err(foreign(name));
     }
-    api.delete(name, &secret).await.map_err(problem)?;
+    api.delete(name, &secret, &stored_values(&secret).into_iter().collect()).await.map_err(problem)?;
     Ok(format!("{name}: removed"))
 }

@@ -87,7 +87,7 @@ impl Layout {
         if let Some(expires) = held.values().map(Held::end).min().and_then(crate::time_text::rfc3339_seconds) {
             annotations.insert(EXPIRES, expires);
         }
-        let sensitive = held.values().flat_map(sensitive).collect();
+        let sensitive = held.values().flat_map(|held| sensitive(&held.auth)).collect();
         Manifest { kind, labels, annotations, data, sensitive }
     }
 
@@ -160,9 +160,17 @@ fn notes(held: &BTreeMap<String, Held>) -> String {
     Value::Object(notes).to_string()
 }
 
-fn sensitive(held: &Held) -> Vec<Zeroizing<String>> {
-    let password = parse_basic(&held.auth).map(|(_, password)| Zeroizing::new(password));
-    std::iter::once(held.auth.clone()).chain(password).collect()
+/// Returns what no message may repeat of a stored Secret, whichever template wrote it: a webhook may quote the object as it was.
+pub(super) fn stored_values(secret: &Secret) -> Vec<Zeroizing<String>> {
+    let config: Value = secret.text(DOCKER_KEY).and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    let entries = config["auths"].as_object().into_iter().flat_map(Map::values);
+    let auths = entries.filter_map(|entry| entry["auth"].as_str()).flat_map(sensitive);
+    secret.encoded().chain(auths).chain(secret.text("password")).collect()
+}
+
+fn sensitive(auth: &str) -> Vec<Zeroizing<String>> {
+    let password = parse_basic(auth).map(|(_, password)| Zeroizing::new(password));
+    std::iter::once(Zeroizing::new(auth.to_owned())).chain(password).collect()
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::names::{Names, SecretArg};
+use super::remove::remove_one;
 use super::template::{Layout, Template};
 use super::{SERVER, SecretsTarget};
 use crate::cli::sync::auth_entries::AuthEntries;
@@ -84,6 +85,10 @@ impl Fake {
         }
         if let Some(refusal) = state.refusals.get_mut(&path).and_then(Vec::pop) {
             return Ok((u16::try_from(refusal["code"].as_u64().unwrap()).unwrap(), refusal));
+        }
+        if *method == Method::DELETE {
+            let missing = json!({ "kind": "Status", "code": 404, "message": "not found" });
+            return Ok(state.objects.remove(&path).map_or((404, missing), |object| (200, object)));
         }
         assert_eq!(*method, Method::PATCH);
         assert_eq!(uri.query(), Some("&fieldManager=ecr-broker"), "without force");
@@ -314,6 +319,28 @@ async fn refusals_are_reported_with_a_fix_and_without_the_credential() {
         // Tried again later, it succeeds, and the problem ends.
         let update = target.update(&entries, now.after(2 * INTERVAL)).await;
         assert_eq!((update.changes.len(), update.problems.len()), (1, 0), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn message_with_a_value_of_the_replaced_secret_is_not_shown() {
+    let old = crate::helper::registry_auth::basic("AWS", "canary-of-old");
+    for (template, quoted) in [
+        (Template::Docker, "canary-of-old".to_owned()),
+        (Template::Docker, old),
+        (Template::Flux, "canary-of-old".to_owned()),
+        (Template::Flux, BASE64.encode(b"canary-of-old")),
+    ] {
+        let (fake, now) = (Fake::default(), start());
+        let mut target = target(&fake, &["a/pull"], None);
+        target.layout = Layout::new(template, HOST);
+        target.update(&entries("canary-of-old", now, HOUR), now).await;
+        let refusal = json!({ "code": 422, "message": format!("denied: was {quoted}") });
+        fake.refuse("a/pull", &[refusal.clone(), refusal]);
+        let text = "a/pull: the API server's message repeats the credential, and is not shown";
+        assert_eq!(texts(&target.update(&entries("new", now, 2 * HOUR), now).await), [text]);
+        let removed = remove_one(&fake.api(), &"a/pull".parse().unwrap()).await;
+        assert_eq!(removed.unwrap_err().text, text);
     }
 }
 
