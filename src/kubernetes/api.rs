@@ -6,19 +6,19 @@ use std::time::Duration;
 use kube::Client;
 use kube::core::Request;
 use kube::core::params::{DeleteParams, GetParams, ListParams, Patch, PatchParams, Preconditions};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
+use super::applied::{Applied, FIELD_MANAGER};
 use super::config;
 use super::error::{ApiError, Scope};
 use super::name::{SecretName, Selector};
 use super::secret::{Manifest, Secret};
 use super::sensitive::Sensitive;
 
-/// The field manager of server-side apply.
-pub const FIELD_MANAGER: &str = "ecr-broker";
 /// Limit of a call, with its connection.
 const CALL_TIMEOUT: Duration = Duration::from_secs(17);
 
@@ -94,14 +94,31 @@ impl Api {
     /// Applies a manifest on the server, without force. Creates the Secret if it is not there.
     ///
     /// # Errors
-    /// Returns why the API server refuses it.
+    /// Returns why the API server refuses it; that the version differs if another manager has created the Secret since it was read.
     pub async fn apply(&self, name: &SecretName, manifest: &Manifest, stored: Option<&Secret>) -> Result<(), ApiError> {
         let body = manifest.body(name, stored.map(Secret::resource_version));
-        let request = secrets(name).patch(&name.name, &PatchParams::apply(FIELD_MANAGER), &Patch::Apply(&body));
-        let is_repeated = |text: &str| manifest.is_repeated_in(text);
-        let answer = self.call(request).await.map_err(|error| without_values(error.of_write(), is_repeated));
-        let _: serde::de::IgnoredAny = answer?;
+        let applied: Applied = self
+            .patch(name, &body)
+            .await
+            .map_err(|error| without_values(error.of_write(), |text| manifest.is_repeated_in(text)))?;
+        if stored.is_none() && applied.is_of_another() {
+            self.release(name).await?;
+            return Err(ApiError::changed("another manager created the Secret at the same time".to_owned()));
+        }
         Ok(())
+    }
+
+    /// Gives up all fields, so that a Secret of another manager is as before. Apply has no precondition that an object is absent, and
+    /// RBAC cannot limit a create without apply to names.
+    async fn release(&self, name: &SecretName) -> Result<(), ApiError> {
+        let metadata = json!({ "name": name.name, "namespace": name.namespace });
+        let body = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": metadata });
+        self.patch(name, &body).await.map_err(ApiError::of_write).map(|_: Applied| ())
+    }
+
+    async fn patch(&self, name: &SecretName, body: &impl Serialize) -> Result<Applied, ApiError> {
+        let parameters = PatchParams::apply(FIELD_MANAGER);
+        self.call(secrets(name).patch_metadata(&name.name, &parameters, &Patch::Apply(body))).await
     }
 
     /// Deletes a Secret that has not changed since it was read. `sensitive`: its values.

@@ -54,6 +54,11 @@ impl ApiError {
         Self { scope: Scope::Object, exit: Exit::Failure, message, retry_after: None }
     }
 
+    /// A change between read and write.
+    pub(super) fn changed(message: String) -> Self {
+        Self { scope: Scope::Version, exit: Exit::Unavailable, message, retry_after: None }
+    }
+
     /// Limits the failure of a write to its object. Its read was answered, and an admission webhook may hang or answer as it likes.
     pub(super) fn of_write(mut self) -> Self {
         if self.scope == Scope::Server {

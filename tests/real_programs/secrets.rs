@@ -1,10 +1,14 @@
 //! `sync` into Secrets of a real API server: RBAC, field managers, immutable Secrets, restarts, and many namespaces.
 
+use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use data_encoding::BASE64;
+use ecr_broker::kubernetes::{Api, ApiError, Manifest, Scope};
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 use super::PRIVATE;
 use super::apiserver::ApiServer;
@@ -183,6 +187,44 @@ fn secrets_of_others_and_immutable_ones_stay_and_are_reported() {
     assert_eq!(remove("a/flux").stdout, "a/flux: removed\n");
     assert_eq!((place.api.get(&path("a/flux")).0, remove("a/flux").stdout.as_str()), (404, "a/flux: not there\n"));
     assert_eq!((remove("a/theirs").code, place.api.get(&path("a/theirs")).0), (1, 200));
+}
+
+/// Applies as `sync` does that has found no Secret, although there is one now.
+async fn applied_as_new(place: &Place, name: &str) -> Result<(), ApiError> {
+    let kubeconfig = Kubeconfig::read_from(place.api.kubeconfig()).unwrap();
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    let api = Api::new(kube::Client::try_from(config).unwrap(), String::new());
+    let value = |text: &str| Zeroizing::new(text.to_owned());
+    let manifest = Manifest {
+        kind: "Opaque",
+        labels: BTreeMap::from([("app.kubernetes.io/managed-by", "ecr-broker")]),
+        annotations: BTreeMap::from([("ecr-broker/credentials", "{}".to_owned())]),
+        data: BTreeMap::from([("username", value("AWS")), ("password", value("p"))]),
+        ..Manifest::default()
+    };
+    api.apply(&name.parse().unwrap(), &manifest, None).await
+}
+
+#[tokio::test]
+#[ignore = "runs a kube-apiserver"]
+async fn secret_that_others_created_meanwhile_stays_as_it_is() {
+    let Some(place) = Place::new(&[]) else { return };
+    place.api.namespace("a", &json!({}));
+    place.api.allow("a", &["theirs", "new"], &["get", "create", "patch"]);
+    let metadata = json!({ "name": "theirs", "namespace": "a" });
+    let theirs = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": { "token": "eA==" } });
+    place.api.apply(&path("a/theirs"), &theirs);
+    let before = place.secret("a/theirs");
+    assert_eq!(applied_as_new(&place, "a/theirs").await.unwrap_err().scope, Scope::Version);
+    let after = place.secret("a/theirs");
+    for part in ["/data", "/type", "/metadata/labels", "/metadata/annotations", "/metadata/managedFields"] {
+        assert_eq!(after.pointer(part), before.pointer(part), "{part}");
+    }
+    // A second sync at the same time finds what the first has created.
+    for _ in 0..2 {
+        applied_as_new(&place, "a/new").await.unwrap();
+    }
+    assert_eq!(decoded(&place.secret("a/new")["data"]["username"]), b"AWS");
 }
 
 #[test]

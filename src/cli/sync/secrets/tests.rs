@@ -35,6 +35,8 @@ struct State {
     /// Status codes and messages of writes, by path.
     refusals: BTreeMap<String, Vec<Value>>,
     is_down: bool,
+    /// Objects that others create between read and write, by path.
+    appearing: BTreeMap<String, Value>,
     /// Writes that an admission webhook does not answer, by namespace.
     hanging: BTreeSet<String>,
     /// Time of the last write, by path.
@@ -93,6 +95,9 @@ impl Fake {
         assert_eq!(*method, Method::PATCH);
         assert_eq!(uri.query(), Some("&fieldManager=ecr-broker"), "without force");
         let mut object: Value = serde_json::from_slice(body).unwrap();
+        if let Some(answer) = state.raced(&path, &object) {
+            return Ok((200, answer));
+        }
         let known =
             state.objects.get(&path).map_or(Value::Null, |object| object["metadata"]["resourceVersion"].clone());
         assert_eq!(object["metadata"].get("resourceVersion").unwrap_or(&Value::Null), &known);
@@ -124,6 +129,23 @@ impl Fake {
 
     fn refuse(&self, name: &str, refusals: &[Value]) {
         self.with(|state| state.refusals.insert(path(name), refusals.to_vec()));
+    }
+}
+
+impl State {
+    /// Returns the answer to an apply without a version if others have created the object. They own its data.
+    fn raced(&mut self, path: &str, applied: &Value) -> Option<Value> {
+        let theirs = self.appearing.get(path)?;
+        if applied.get("data").is_none() {
+            // All fields are given up.
+            self.objects.insert(path.to_owned(), theirs.clone());
+            return Some(theirs.clone());
+        }
+        let mut object = applied.clone();
+        object["metadata"]["managedFields"] = theirs["metadata"]["managedFields"].clone();
+        object["metadata"]["resourceVersion"] = "1".into();
+        self.objects.insert(path.to_owned(), object.clone());
+        Some(object)
     }
 }
 
@@ -319,6 +341,23 @@ async fn refusals_are_reported_with_a_fix_and_without_the_credential() {
         // Tried again later, it succeeds, and the problem ends.
         let update = target.update(&entries, now.after(2 * INTERVAL)).await;
         assert_eq!((update.changes.len(), update.problems.len()), (1, 0), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn secret_that_others_create_between_read_and_write_stays_theirs() {
+    let managed = |manager: &str| json!([{ "manager": manager, "operation": "Update", "fieldsV1": { "f:data": {} } }]);
+    let now = start();
+    for (manager, is_theirs) in [("kubectl-create", true), ("ecr-broker", false)] {
+        let fake = Fake::default();
+        let metadata = json!({ "resourceVersion": "1", "managedFields": managed(manager) });
+        let object = json!({ "metadata": metadata, "type": "Opaque", "data": { "token": "eA==" } });
+        fake.with(|state| state.appearing.insert(path("a/pull"), object.clone()));
+        let update = target(&fake, &["a/pull"], None).update(&entries("one", now, HOUR), now).await;
+        let stored = fake.with(|state| state.objects[&path("a/pull")].clone());
+        assert_eq!((update.problems.len(), stored == object), (usize::from(is_theirs), is_theirs), "{manager}");
+        let text = "a/pull: the Secret is not sync's, and stays; delete it, or name another";
+        assert_eq!(texts(&update), if is_theirs { vec![text] } else { vec![] });
     }
 }
 
