@@ -25,6 +25,7 @@ pub(super) use self::names::SecretArg;
 
 mod args;
 mod held;
+mod memory;
 mod names;
 mod reconcile;
 mod remove;
@@ -113,14 +114,15 @@ impl SecretsTarget {
     }
 
     async fn reconciled(
-        &self,
+        &mut self,
         entries: &AuthEntries,
         now: Moment,
     ) -> (Vec<(SecretName, Result<Outcome, ApiError>)>, Option<ApiError>) {
-        let wanted = Wanted { entries, known: &self.known, requested: &self.requested, now };
-        let calls = due(&self.slots, now).into_iter().map(|(name, slot)| {
+        let Self { api, layout, slots, known, requested, .. } = self;
+        let (api, layout, wanted) = (&*api, &*layout, Wanted { entries, known, requested, now });
+        let calls = due(slots, now).into_iter().map(|(name, slot)| {
             let wanted = Some(&wanted).filter(|_| !slot.is_leaving);
-            async move { (name.clone(), reconcile(&self.api, name, &self.layout, wanted).await) }
+            async move { (name.clone(), reconcile(api, name, layout, wanted, &mut slot.memory).await) }
         });
         let mut calls = stream::iter(calls).buffer_unordered(PARALLEL);
         let mut results = Vec::new();
@@ -207,8 +209,8 @@ impl SecretsTarget {
 
 /// Returns the Secrets that are due: those that have not failed, then as many others as are called at the same time. So an admission
 /// webhook that hangs for some namespaces delays the others by at most one call.
-fn due(slots: &BTreeMap<SecretName, Slot>, now: Moment) -> Vec<(&SecretName, &Slot)> {
-    let due = slots.iter().filter(|(_, slot)| now.until(slot.due).is_zero());
+fn due(slots: &mut BTreeMap<SecretName, Slot>, now: Moment) -> Vec<(&SecretName, &mut Slot)> {
+    let due = slots.iter_mut().filter(|(_, slot)| now.until(slot.due).is_zero());
     let (mut failing, mut due): (Vec<_>, Vec<_>) = due.partition(|(_, slot)| slot.is_failing());
     failing.sort_by_key(|(_, slot)| Reverse(now.since(slot.due)));
     due.extend(failing.into_iter().take(PARALLEL));

@@ -36,6 +36,13 @@ impl Held {
         is_same.then_some(Self { auth, id, profile, end })
     }
 
+    /// Returns whether a stored credential is this one, or one that another sync wrote and that lasts as long: of two syncs with
+    /// credentials of one end, neither replaces the other's. One of another profile is neither: this sync may have been given a narrower
+    /// one.
+    pub(super) fn may_leave(&self, stored: &Self) -> bool {
+        stored.id == self.id || stored.end >= self.end && stored.profile == self.profile
+    }
+
     pub(super) fn note(&self) -> Value {
         json!({ "id": self.id, "profile": self.profile, "end": self.end, "sha256": digest(&self.auth) })
     }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use super::held::Held;
+use super::memory::Memory;
 use super::template::{Layout, MANAGED_BY, stored_values};
-use super::wanted::Wanted;
+use super::wanted::{Merged, Wanted};
 use crate::cli::sync::target::{Problem, summary};
 use crate::exit_code::Exit;
 use crate::kubernetes::{Api, ApiError, Scope, Secret, SecretName};
@@ -28,14 +29,15 @@ pub(super) async fn reconcile(
     name: &SecretName,
     layout: &Layout,
     wanted: Option<&Wanted<'_>>,
+    memory: &mut Memory,
 ) -> Result<Outcome, ApiError> {
     for _ in 1..ATTEMPTS {
-        match attempt(api, name, layout, wanted).await {
+        match attempt(api, name, layout, wanted, memory).await {
             Err(error) if error.scope == Scope::Version => {}
             decided => return decided,
         }
     }
-    attempt(api, name, layout, wanted).await
+    attempt(api, name, layout, wanted, memory).await
 }
 
 async fn attempt(
@@ -43,6 +45,7 @@ async fn attempt(
     name: &SecretName,
     layout: &Layout,
     wanted: Option<&Wanted<'_>>,
+    memory: &mut Memory,
 ) -> Result<Outcome, ApiError> {
     let stored = api.secret(name).await?;
     if stored.as_ref().is_some_and(|secret| !is_ours(secret)) {
@@ -51,7 +54,7 @@ async fn attempt(
     }
     let in_secret = stored.as_ref().map(|secret| layout.held(secret)).unwrap_or_default();
     let count = in_secret.len();
-    let held = wanted.map(|wanted| wanted.merged(in_secret)).unwrap_or_default();
+    let Merged { held, replaced } = wanted.map(|wanted| wanted.merged(in_secret, memory)).unwrap_or_default();
     let left = wanted.and_then(|wanted| left(&held, wanted.now.wall));
     // Without a credential from the watch there is only something to remove. Contents of others are not, and an empty Secret is never
     // created: readers wait for it to appear, and then expect its entries.
@@ -70,7 +73,12 @@ async fn attempt(
         manifest.sensitive.extend(stored_values(secret));
     }
     match api.apply(name, &manifest, stored.as_ref()).await {
-        Ok(()) => Ok(Outcome::Fresh(Some(summary(name, held.len(), left)), left)),
+        Ok(()) => {
+            if let Some(wanted) = wanted {
+                memory.note_replaced(replaced, |id| wanted.known.has_superseded(id));
+            }
+            Ok(Outcome::Fresh(Some(summary(name, held.len(), left)), left))
+        }
         Err(error) if error.scope == Scope::Fields => Ok(Outcome::Kept(problem(
             name,
             format_args!("another field manager owns the contents, which stay: {error}; delete the Secret"),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::memory::Memory;
 use super::reconcile::Outcome;
 use crate::cli::sync::target::Problem;
 use crate::jitter;
@@ -19,12 +20,13 @@ pub(super) struct Slot {
     pub(super) problem: Option<Problem>,
     /// Whether the namespace has lost its label: the Secret is emptied, and then forgotten.
     pub(super) is_leaving: bool,
+    pub(super) memory: Memory,
     backoff: Backoff,
 }
 
 impl Slot {
     pub(super) fn new(now: Moment) -> Self {
-        Self { due: now, problem: None, is_leaving: false, backoff: Backoff::default() }
+        Self { due: now, problem: None, is_leaving: false, memory: Memory::default(), backoff: Backoff::default() }
     }
 
     /// Returns whether the last attempt failed.

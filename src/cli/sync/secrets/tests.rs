@@ -499,6 +499,25 @@ async fn of_two_syncs_the_one_with_the_newer_credential_writes() {
 }
 
 #[tokio::test]
+async fn syncs_whose_brokers_differ_do_not_replace_each_others_without_end() {
+    let (fake, now) = (Fake::default(), start());
+    let (mut ahead, mut behind) = (target(&fake, &["a/pull"], None), target(&fake, &["a/pull"], None));
+    ahead.update(&entries("long", now, 12 * HOUR), now).await;
+    // One broker has replaced the credential by one that expires sooner, the other not.
+    for round in 1..10 {
+        let at = now.after(2 * INTERVAL * round);
+        ahead.update(&entries("short", now, HOUR), at).await;
+        behind.update(&entries("long", now, 12 * HOUR), at).await;
+    }
+    assert_eq!((fake.password("a/pull").as_deref(), fake.with(|state| state.writes)), (Some("long"), 3));
+    // When the other follows, it replaces the credential, too.
+    let at = now.after(30 * INTERVAL);
+    behind.update(&entries("short", now, HOUR), at).await;
+    ahead.update(&entries("short", now, HOUR), at).await;
+    assert_eq!((fake.password("a/pull").as_deref(), fake.with(|state| state.writes)), (Some("short"), 4));
+}
+
+#[tokio::test]
 async fn credential_of_another_profile_is_replaced_even_if_it_lasts_longer() {
     let (fake, now) = (Fake::default(), start());
     target(&fake, &["a/pull"], None).update(&entries_of("push", "broad", now, 12 * HOUR), now).await;

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::SystemTime;
 
 use super::held::Held;
-use crate::cli::sync::auth_entries::{AuthEntries, AuthEntry};
+use super::memory::Memory;
+use crate::cli::sync::auth_entries::AuthEntries;
 use crate::moment::Moment;
 
 /// Remembered IDs of each registry.
@@ -37,6 +38,11 @@ impl KnownIds {
     fn is_superseded(&self, host: &str, id: &str) -> bool {
         self.superseded.get(host).is_some_and(|ids| ids.iter().any(|known| known == id))
     }
+
+    /// Returns whether the watch has replaced a credential of any registry.
+    pub(super) fn has_superseded(&self, id: &str) -> bool {
+        self.superseded.values().flatten().any(|known| known == id)
+    }
 }
 
 /// The entries of the watch, and what decides between them and those of a Secret.
@@ -48,28 +54,39 @@ pub(super) struct Wanted<'a> {
     pub(super) now: Moment,
 }
 
+/// The credentials that a Secret should have.
+#[derive(Default)]
+pub(super) struct Merged {
+    pub(super) held: BTreeMap<String, Held>,
+    /// IDs of stored credentials that are replaced only because the watch has superseded them.
+    pub(super) replaced: Vec<String>,
+}
+
 impl Wanted<'_> {
     /// Returns the credentials that the Secret should have.
-    pub(super) fn merged(&self, mut stored: BTreeMap<String, Held>) -> BTreeMap<String, Held> {
+    pub(super) fn merged(&self, mut stored: BTreeMap<String, Held>, memory: &Memory) -> Merged {
         let now = seconds(self.now.wall);
         stored.retain(|host, held| held.end > now && (self.requested.is_empty() || self.requested.contains(host)));
+        let mut merged = Merged { held: stored, replaced: Vec::new() };
         // An entry in its last second counts as expired, as the stored one does: otherwise each removal would add it again at once.
         let live = self.entries.iter().map(|(host, entry)| (host, entry, seconds(entry.expiry())));
         for (host, entry, end) in live.filter(|(.., end)| *end > now) {
-            let is_kept = stored.get(host).is_some_and(|held| self.is_as_fresh(host, held, entry, end));
-            if !is_kept {
-                stored.insert(host.clone(), Held::new(entry, end));
-            }
+            merged.add(host, Held::new(entry, end), self.known, memory);
         }
-        stored
+        merged
     }
+}
 
-    /// Returns whether a stored credential is ours, or one that another sync wrote and that lasts as long: of two syncs with credentials
-    /// of one end, neither replaces the other's. One that our own watch replaced is neither, even if it lasts longer: the broker may have
-    /// reason to replace it. Nor is one of another profile: this sync may have been given a narrower one.
-    fn is_as_fresh(&self, host: &str, stored: &Held, entry: &AuthEntry, end: u64) -> bool {
-        let lasts = stored.end >= end && !self.known.is_superseded(host, &stored.id);
-        stored.id == entry.id || lasts && stored.profile == entry.profile
+impl Merged {
+    fn add(&mut self, host: &str, new: Held, known: &KnownIds, memory: &Memory) {
+        if let Some(stored) = self.held.get(host).filter(|stored| new.may_leave(stored)) {
+            // The broker may have reason to replace a credential by one that expires sooner.
+            if stored.id == new.id || !known.is_superseded(host, &stored.id) || memory.has_replaced(&stored.id) {
+                return;
+            }
+            self.replaced.push(stored.id.clone());
+        }
+        self.held.insert(host.to_owned(), new);
     }
 }
 
