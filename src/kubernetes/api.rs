@@ -91,11 +91,16 @@ impl Api {
         }
     }
 
-    /// Applies a manifest on the server, without force. Creates the Secret if it is not there.
+    /// Applies a manifest on the server, without force. Creates the Secret if it is not there. Returns whether it has changed.
     ///
     /// # Errors
     /// Returns why the API server refuses it; that the version differs if another manager has created the Secret since it was read.
-    pub async fn apply(&self, name: &SecretName, manifest: &Manifest, stored: Option<&Secret>) -> Result<(), ApiError> {
+    pub async fn apply(
+        &self,
+        name: &SecretName,
+        manifest: &Manifest,
+        stored: Option<&Secret>,
+    ) -> Result<bool, ApiError> {
         let body = manifest.body(name, stored.map(Secret::resource_version));
         let applied: Applied = self
             .patch(name, &body)
@@ -105,7 +110,7 @@ impl Api {
             self.release(name).await?;
             return Err(ApiError::changed("another manager created the Secret at the same time".to_owned()));
         }
-        Ok(())
+        Ok(stored.is_none_or(|stored| stored.resource_version() != applied.resource_version()))
     }
 
     /// Gives up all fields, so that a Secret of another manager is as before. Apply has no precondition that an object is absent, and

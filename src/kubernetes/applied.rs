@@ -18,6 +18,8 @@ pub(super) struct Applied {
 #[serde(rename_all = "camelCase")]
 struct Metadata {
     #[serde(default)]
+    resource_version: String,
+    #[serde(default)]
     managed_fields: Vec<ManagedFields>,
 }
 
@@ -31,6 +33,11 @@ struct ManagedFields {
 }
 
 impl Applied {
+    /// Returns the version, which is the one before if nothing has changed.
+    pub(super) fn resource_version(&self) -> &str {
+        &self.metadata.resource_version
+    }
+
     /// Returns whether another manager owns contents of the object. Of two syncs that create it at the same time, both are this manager.
     pub(super) fn is_of_another(&self) -> bool {
         let others = self.metadata.managed_fields.iter().filter(|managed| managed.manager != FIELD_MANAGER);

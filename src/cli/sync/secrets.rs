@@ -10,7 +10,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 
 use self::names::{NAMESPACES, Names};
-use self::reconcile::{Outcome, reconcile};
+use self::reconcile::{Due, Outcome};
 use self::slot::{Backoff, Slot, left_behind};
 use self::template::Layout;
 use self::wanted::{KnownIds, Wanted};
@@ -122,7 +122,8 @@ impl SecretsTarget {
         let (api, layout, wanted) = (&*api, &*layout, Wanted { entries, known, requested, now });
         let calls = due(slots, now).into_iter().map(|(name, slot)| {
             let wanted = Some(&wanted).filter(|_| !slot.is_leaving);
-            async move { (name.clone(), reconcile(api, name, layout, wanted, &mut slot.memory).await) }
+            let due = Due { api, name, layout, wanted, memory: &mut slot.memory };
+            async move { (name.clone(), due.reconcile().await) }
         });
         let mut calls = stream::iter(calls).buffer_unordered(PARALLEL);
         let mut results = Vec::new();

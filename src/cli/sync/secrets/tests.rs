@@ -35,6 +35,8 @@ struct State {
     /// Status codes and messages of writes, by path.
     refusals: BTreeMap<String, Vec<Value>>,
     is_down: bool,
+    /// Objects that an admission webhook keeps as they are, by path.
+    reverted: BTreeSet<String>,
     /// Objects that others create between read and write, by path.
     appearing: BTreeMap<String, Value>,
     /// Writes that an admission webhook does not answer, by namespace.
@@ -101,6 +103,9 @@ impl Fake {
         let known =
             state.objects.get(&path).map_or(Value::Null, |object| object["metadata"]["resourceVersion"].clone());
         assert_eq!(object["metadata"].get("resourceVersion").unwrap_or(&Value::Null), &known);
+        if state.reverted.contains(&path) {
+            return Ok((200, state.objects[&path].clone()));
+        }
         state.version += 1;
         object["metadata"]["resourceVersion"] = state.version.to_string().into();
         state.written.insert(path.clone(), Instant::now());
@@ -233,7 +238,8 @@ async fn api_server_down_for_an_hour_is_tried_seldom_and_caught_up() {
     assert_eq!((written.changes.len(), written.problems.len()), (200, 0));
 
     fake.with(|state| {
-        *state = State { is_down: true, objects: std::mem::take(&mut state.objects), ..State::default() }
+        let (objects, version) = (std::mem::take(&mut state.objects), state.version);
+        *state = State { is_down: true, objects, version, ..State::default() };
     });
     let two = entries("two", now, 12 * HOUR);
     let back = start().after(HOUR);
@@ -359,6 +365,30 @@ async fn secret_that_others_create_between_read_and_write_stays_theirs() {
         let text = "a/pull: the Secret is not sync's, and stays; delete it, or name another";
         assert_eq!(texts(&update), if is_theirs { vec![text] } else { vec![] });
     }
+}
+
+#[tokio::test]
+async fn write_that_changes_nothing_is_reported_and_not_repeated() {
+    let (fake, now) = (Fake::default(), start());
+    let mut target = target(&fake, &["a/pull"], None);
+    target.update(&entries("one", now, HOUR), now).await;
+    fake.with(|state| state.reverted.insert(path("a/pull")));
+    let text =
+        "a/pull: another field manager or an admission webhook keeps other contents; exempt or delete the Secret";
+    for round in 1..5 {
+        let update = target.update(&entries("two", now, 2 * HOUR), now.after(2 * INTERVAL * round)).await;
+        assert_eq!((update.changes.len(), texts(&update), fake.with(|state| state.writes)), (0, vec![text], 2));
+    }
+    // Another credential or another version is written again.
+    let at = now.after(10 * INTERVAL);
+    target.update(&entries("three", now, 3 * HOUR), at).await;
+    assert_eq!(fake.with(|state| state.writes), 3);
+    fake.with(|state| {
+        state.objects.get_mut(&path("a/pull")).unwrap()["metadata"]["resourceVersion"] = "9".into();
+        state.reverted.clear();
+    });
+    let update = target.update(&entries("three", now, 3 * HOUR), at.after(2 * INTERVAL)).await;
+    assert_eq!((update.problems.len(), fake.password("a/pull").as_deref()), (0, Some("three")));
 }
 
 #[tokio::test]
