@@ -680,9 +680,9 @@ fn watch_that_cannot_connect_prints_why_and_exits() {
     assert_eq!(run(&[&["watch"][..], &many].concat(), &[]).code, 2);
 }
 
-/// An API server of Kubernetes over plaintext that refuses every write, and repeats it. Answers requests until the test ends.
+/// An API server of Kubernetes over plaintext. Answers a request's head and body with a status code and an object, until the test ends.
 #[cfg(feature = "kubernetes")]
-fn repeating_api_server() -> String {
+fn api_server(mut answer: impl FnMut(&str, &str) -> (u16, Value) + Send + 'static) -> String {
     use std::io::{Read as _, Write as _};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -696,23 +696,29 @@ fn repeating_api_server() -> String {
             let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
             let mut body = vec![0; length.unwrap_or(0)];
             reader.read_exact(&mut body).unwrap();
-            let body = String::from_utf8(body).unwrap();
-            let (code, message) = if head.starts_with("get ") { (404, "not found".to_owned()) } else { (422, body) };
-            let status = json!({ "kind": "Status", "status": "Failure", "code": code, "message": message }).to_string();
-            let length = status.len();
-            let answer = format!("HTTP/1.1 {code} X\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{status}");
+            let (code, object) = answer(&head, &String::from_utf8(body).unwrap());
+            let (object, end) = (object.to_string(), "connection: close");
+            let answer = format!("HTTP/1.1 {code} X\r\n{end}\r\ncontent-length: {}\r\n\r\n{object}", object.len());
             _ = reader.get_mut().write_all(answer.as_bytes());
         }
     });
     format!("http://{address}")
 }
 
-#[test]
 #[cfg(feature = "kubernetes")]
-fn secret_that_an_api_server_repeats_is_not_printed_at_trace() {
-    let place = Place::new();
-    let broker = place.broker("12h");
-    let server = repeating_api_server();
+fn refusal(code: u16, message: &str) -> (u16, Value) {
+    (code, json!({ "kind": "Status", "status": "Failure", "code": code, "message": message }))
+}
+
+/// Refuses every write, and repeats it.
+#[cfg(feature = "kubernetes")]
+fn repeating(head: &str, body: &str) -> (u16, Value) {
+    if head.starts_with("get ") { refusal(404, "not found") } else { refusal(422, body) }
+}
+
+/// Writes a kubeconfig with this API server, and returns its path.
+#[cfg(feature = "kubernetes")]
+fn kubeconfig(place: &Place, server: &str) -> String {
     let kubeconfig = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "c",
         "clusters": [{ "name": "c", "cluster": { "server": server } }],
@@ -720,7 +726,32 @@ fn secret_that_an_api_server_repeats_is_not_printed_at_trace() {
         "contexts": [{ "name": "c", "context": { "cluster": "c", "user": "u" } }],
     });
     fs::write(place.path("kubeconfig"), kubeconfig.to_string()).unwrap();
-    let (address, kubeconfig) = (place.address(), place.text("kubeconfig"));
+    place.text("kubeconfig")
+}
+
+#[test]
+#[cfg(feature = "kubernetes")]
+fn removal_reports_a_list_of_namespaces_that_fails() {
+    let place = Place::new();
+    let mut answers = [(403, "User \"u\" cannot list resource \"namespaces\""), (503, "busy")].into_iter();
+    let server = api_server(move |_, _| {
+        let (code, message) = answers.next().unwrap();
+        refusal(code, message)
+    });
+    let kubeconfig = kubeconfig(&place, &server);
+    for (code, problem) in [(4, "; grant list of namespaces"), (5, "namespaces: busy")] {
+        let arguments = ["sync", "--remove", "--kubernetes-secret", "pull", "--namespace-selector", "a=b"];
+        let ended = run(&arguments, &[("KUBECONFIG", &kubeconfig)]);
+        assert!(ended.code == code && ended.stderr.contains(problem), "{ended:?}");
+    }
+}
+
+#[test]
+#[cfg(feature = "kubernetes")]
+fn secret_that_an_api_server_repeats_is_not_printed_at_trace() {
+    let place = Place::new();
+    let broker = place.broker("12h");
+    let (address, kubeconfig) = (place.address(), kubeconfig(&place, &api_server(repeating)));
     let environment = [("ECR_BROKER_ADDRESS", &*address), ("KUBECONFIG", &kubeconfig), ("RUST_LOG", "trace")];
     let password = run(&["get", PRIVATE, "-o", "password"], &environment).stdout.trim().to_owned();
     let auth = data_encoding::BASE64.encode(format!("AWS:{password}").as_bytes());

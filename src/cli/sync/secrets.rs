@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 
-use self::names::{NAMESPACES, Names};
+use self::names::{Names, unlisted};
 use self::reconcile::{Due, Outcome};
 use self::slot::{Backoff, Slot, left_behind};
 use self::template::Layout;
@@ -171,7 +171,8 @@ impl SecretsTarget {
         self.list_due = now.after(jitter::around(INTERVAL));
         match listed {
             Ok(namespaces) => {
-                self.list_problem = self.names.without_match(&namespaces);
+                let fix = "label one, or correct --namespace-selector";
+                self.list_problem = self.names.without_match(&namespaces, fix);
                 self.select(&self.names.in_namespaces(&namespaces), now);
                 Ok(())
             }
@@ -180,8 +181,7 @@ impl SecretsTarget {
                 Err(error)
             }
             Err(error) => {
-                let text = format!("{NAMESPACES}: {error}; grant list of namespaces");
-                self.list_problem = Some(Problem { subject: NAMESPACES.to_owned(), text, exit: error.exit });
+                self.list_problem = Some(unlisted(&error));
                 Ok(())
             }
         }

@@ -5,11 +5,11 @@ use std::str::FromStr;
 
 use crate::cli::sync::target::Problem;
 use crate::exit_code::Exit;
-use crate::kubernetes::{SecretName, Selector};
+use crate::kubernetes::{ApiError, SecretName, Selector};
 use crate::kubernetes_name;
 
 /// The subject of problems with the list of namespaces.
-pub(super) const NAMESPACES: &str = "namespaces";
+const NAMESPACES: &str = "namespaces";
 
 /// A Secret, or the name of one in each selected namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,9 +72,15 @@ impl Names {
     }
 
     /// Returns the problem of a selector that selects nothing, as a mistyped one does.
-    pub(super) fn without_match(&self, namespaces: &[String]) -> Option<Problem> {
+    pub(super) fn without_match(&self, namespaces: &[String], fix: &str) -> Option<Problem> {
         let selector = self.selector.as_ref().filter(|_| namespaces.is_empty())?;
-        let text = format!("{NAMESPACES}: none has the label {selector}; label one, or correct --namespace-selector");
+        let text = format!("{NAMESPACES}: none has the label {selector}; {fix}");
         Some(Problem { subject: NAMESPACES.to_owned(), text, exit: Exit::Failure })
     }
+}
+
+/// Returns the problem of namespaces that cannot be listed.
+pub(super) fn unlisted(error: &ApiError) -> Problem {
+    let fix = if error.message.contains(" cannot ") { "; grant list of namespaces" } else { "" };
+    Problem { subject: NAMESPACES.to_owned(), text: format!("{NAMESPACES}: {error}{fix}"), exit: error.exit }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::names::{Names, SecretArg};
-use super::remove::remove_one;
+use super::remove::{remove, remove_one};
 use super::template::{Layout, Template};
 use super::{SERVER, SecretsTarget};
 use crate::cli::sync::auth_entries::AuthEntries;
@@ -32,6 +32,7 @@ struct State {
     /// Stored objects by their path.
     objects: BTreeMap<String, Value>,
     namespaces: Vec<&'static str>,
+    list_refusal: Option<Value>,
     /// Status codes and messages of writes, by path.
     refusals: BTreeMap<String, Vec<Value>>,
     is_down: bool,
@@ -77,6 +78,9 @@ impl Fake {
         }
         if state.is_down {
             return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        if let Some(refusal) = state.list_refusal.clone().filter(|_| path == "/api/v1/namespaces") {
+            return Ok((u16::try_from(refusal["code"].as_u64().unwrap()).unwrap(), refusal));
         }
         if path == "/api/v1/namespaces" {
             assert_eq!(uri.query(), Some("&labelSelector=ecr%3Don"));
@@ -163,9 +167,13 @@ fn start() -> Moment {
     Moment { wall: SystemTime::UNIX_EPOCH + Duration::from_hours(500_000), steady: HOUR }
 }
 
-fn target(fake: &Fake, secrets: &[&str], selector: Option<&str>) -> SecretsTarget {
+fn names(secrets: &[&str], selector: Option<&str>) -> Names {
     let secrets: Vec<SecretArg> = secrets.iter().map(|name| name.parse().unwrap()).collect();
-    let names = Names::new(&secrets, selector.map(|selector| selector.parse().unwrap()).as_ref()).unwrap();
+    Names::new(&secrets, selector.map(|selector| selector.parse().unwrap()).as_ref()).unwrap()
+}
+
+fn target(fake: &Fake, secrets: &[&str], selector: Option<&str>) -> SecretsTarget {
+    let names = names(secrets, selector);
     let layout = Layout::new(Template::Docker, HOST);
     SecretsTarget::new(fake.api(), layout, names, BTreeSet::from([HOST.to_owned()]), start())
 }
@@ -580,6 +588,33 @@ async fn namespace_gains_the_secret_with_the_label_and_loses_its_credential() {
     fake.with(|state| state.namespaces = vec!["a", "b"]);
     target.update(&one, now.after(8 * INTERVAL)).await;
     assert_eq!(fake.password("a/pull").as_deref(), Some("one"));
+}
+
+#[tokio::test]
+async fn removal_ends_with_the_exit_code_of_its_first_problem() {
+    let forbidden = json!({ "code": 403, "message": "User \"u\" cannot list resource \"namespaces\"" });
+    for (refusal, exit) in [
+        (Some(forbidden), Exit::Denied),
+        (Some(json!({ "code": 503, "message": "busy" })), Exit::Unavailable),
+        (None, Exit::Failure),
+    ] {
+        let (fake, now) = (Fake::default(), start());
+        target(&fake, &["fixed/pull"], None).update(&entries("one", now, HOUR), now).await;
+        fake.with(|state| state.list_refusal = refusal);
+        let names = names(&["pull", "fixed/pull"], Some("ecr=on"));
+        assert_eq!(remove(&fake.api(), &names).await.unwrap(), exit);
+        assert!(fake.with(|state| state.objects.is_empty()), "the one with a namespace is removed");
+        fake.with(|state| (state.list_refusal, state.namespaces) = (None, vec!["fixed"]));
+        assert_eq!(remove(&fake.api(), &names).await.unwrap(), Exit::Success, "not there");
+    }
+}
+
+#[tokio::test]
+async fn secret_that_others_delete_during_removal_is_not_a_failure() {
+    let (fake, now) = (Fake::default(), start());
+    target(&fake, &["a/pull"], None).update(&entries("one", now, HOUR), now).await;
+    fake.refuse("a/pull", &[json!({ "code": 404, "message": "not found" })]);
+    assert_eq!(remove_one(&fake.api(), &"a/pull".parse().unwrap()).await.unwrap(), "a/pull: not there");
 }
 
 #[tokio::test]
