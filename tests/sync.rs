@@ -731,6 +731,26 @@ fn kubeconfig(place: &Place, server: &str) -> String {
 
 #[test]
 #[cfg(feature = "kubernetes")]
+fn secret_is_written_once_an_overloaded_api_server_answers() {
+    let place = Place::new();
+    let _broker = place.broker("12h");
+    let mut first = Some(refusal(503, "busy"));
+    let server = api_server(move |head, body| {
+        let answer = if head.starts_with("get ") {
+            refusal(404, "not found")
+        } else {
+            (201, serde_json::from_str(body).unwrap())
+        };
+        first.take().unwrap_or(answer)
+    });
+    let environment = [("ECR_BROKER_ADDRESS", &*place.address()), ("KUBECONFIG", &kubeconfig(&place, &server))];
+    let ended = run(&["sync", "--once", PRIVATE, "--kubernetes-secret", "a/pull"], &environment);
+    assert!(ended.code == 0 && ended.stdout.starts_with("a/pull: 1 registry"), "{ended:?}");
+    assert!(ended.stderr.contains(": busy; ") && ended.stderr.contains("Kubernetes API answers again"), "{ended:?}");
+}
+
+#[test]
+#[cfg(feature = "kubernetes")]
 fn removal_reports_a_list_of_namespaces_that_fails() {
     let place = Place::new();
     let mut answers = [(403, "User \"u\" cannot list resource \"namespaces\""), (503, "busy")].into_iter();

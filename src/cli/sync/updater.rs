@@ -9,8 +9,9 @@ use super::failure_notes::FailureNotes;
 use super::target::{Problem, Target, Update};
 use crate::cli::fetch::{Fetched, fetch_all};
 use crate::client::{Failure, Query, Settings, Watch, WatchEvent};
-use crate::clock::{Clock as _, SystemClock};
+use crate::clock::{Clock, SystemClock};
 use crate::exit_code::Exit;
+use crate::moment::Moment;
 use crate::signal::Signals;
 use crate::terminal::{print_error, print_line};
 
@@ -38,7 +39,7 @@ pub(super) struct Updater<T> {
     failures: FailureNotes,
     /// The printed problems, as many as the target has parts.
     printed: FailureNotes,
-    clock: SystemClock,
+    clock: Box<dyn Clock>,
 }
 
 impl<T: Target> Updater<T> {
@@ -56,7 +57,7 @@ impl<T: Target> Updater<T> {
             disconnected: FailureNotes::of_at_most(1),
             failures: FailureNotes::of_at_most(MAX_REGISTRIES),
             printed: FailureNotes::of_at_most(usize::MAX),
-            clock: SystemClock::new(),
+            clock: Box::new(SystemClock::new()),
         };
         updater.report(removal);
         updater
@@ -71,21 +72,37 @@ impl<T: Target> Updater<T> {
         self.has_changed
     }
 
-    /// Fetches once and updates the target. Without queries it fetches all that the grants name.
+    /// Fetches once and updates the target. Without queries it fetches all that the grants name. The target has the same time limit as the
+    /// fetch, together.
     pub(super) async fn update_once(&mut self, settings: &Settings, queries: &[Query]) -> anyhow::Result<Exit> {
+        let end = self.clock.now().after(settings.timeout);
         // Removes expired entries before the call, whatever its result.
         self.update().await;
         let Fetched { credentials, exit } = fetch_all(settings, queries).await;
         for credentials in &credentials {
             self.entries.insert(credentials, self.clock.now());
         }
-        self.update().await;
+        self.update_until(end).await;
         let exit =
             if exit == Exit::Success { self.problems.first().map_or(exit, |problem| problem.exit) } else { exit };
         if !self.has_changed && exit == Exit::Success {
             print_line(format_args!("{} is up to date", self.target.name()))?;
         }
         Ok(exit)
+    }
+
+    /// Updates the target until it has no problem that may pass, and nothing else to do, or until this time.
+    async fn update_until(&mut self, end: Moment) {
+        loop {
+            self.update().await;
+            let now = self.clock.now();
+            let pause = self.target.pause(now);
+            let may_pass = self.problems.iter().any(|problem| problem.exit == Exit::Unavailable);
+            if !may_pass && !pause.is_zero() || pause >= now.until(end) {
+                return;
+            }
+            sleep(pause).await;
+        }
     }
 
     /// Follows the watch until a signal. The entries stay in the target, because its readers may outlive this process.
@@ -207,4 +224,69 @@ fn is_permanent(failure: &Failure) -> bool {
     use tonic::Code;
     let codes = [Code::InvalidArgument, Code::Unauthenticated, Code::PermissionDenied, Code::Unimplemented];
     failure.retry_after.is_none() && codes.contains(&failure.code)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const PAUSE: Duration = Duration::from_secs(2);
+    const LIMIT: Duration = Duration::from_secs(9);
+
+    /// A target with a problem in its first updates.
+    struct Failing {
+        exit: Exit,
+        updates: usize,
+        failures: usize,
+    }
+
+    impl Target for Failing {
+        async fn update(&mut self, _: &AuthEntries, _: Moment) -> Update {
+            self.updates += 1;
+            let problem = Problem { subject: "a".to_owned(), text: "a: down".to_owned(), exit: self.exit };
+            let is_failing = self.updates <= self.failures;
+            Update { problems: is_failing.then_some(problem).into_iter().collect(), ..Update::default() }
+        }
+
+        fn pause(&self, _: Moment) -> Duration {
+            PAUSE
+        }
+
+        fn name(&self) -> String {
+            "a".to_owned()
+        }
+    }
+
+    /// tokio's clock, which is paused.
+    #[derive(Debug)]
+    struct Paused(Instant);
+
+    impl Clock for Paused {
+        fn now(&self) -> Moment {
+            let steady = self.0.elapsed();
+            Moment { wall: SystemTime::UNIX_EPOCH + steady, steady }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn transient_problem_is_tried_again_within_the_time_limit() {
+        for (exit, failures, updates, seconds) in [
+            (Exit::Unavailable, 0, 1, 0),
+            (Exit::Unavailable, 2, 3, 4),
+            (Exit::Unavailable, usize::MAX, 5, 8),
+            (Exit::Failure, usize::MAX, 1, 0),
+        ] {
+            let target = Failing { exit, updates: 0, failures };
+            let mut updater = Updater::new(target, AuthEntries::default(), Update::default());
+            updater.clock = Box::new(Paused(Instant::now()));
+            updater.update_until(updater.clock.now().after(LIMIT)).await;
+            let elapsed = updater.clock.steady().as_secs();
+            assert_eq!((updater.target.updates, elapsed), (updates, seconds), "{exit:?} {failures}");
+            assert_eq!(updater.problems.is_empty(), failures < updates);
+        }
+    }
 }
