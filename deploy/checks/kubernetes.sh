@@ -109,6 +109,18 @@ END
 passes 'components/parent: the central broker admits its namespace' admitted "$rendered/node-local-parent"
 catches 'a child that the central broker does not admit' admitted "$rendered/node-local-none"
 
+# `sync` into Secrets has no chart.
+readarray -t syncs < <(cd "$kubernetes/secrets-sync" && printf '%s\n' */kustomization.yaml)
+mkdir "$work/syncs"
+for sync in "${syncs[@]%/*}"; do
+    kubectl kustomize "$kubernetes/secrets-sync/$sync" >"$work/syncs/$sync" || fail "kubectl kustomize: $kubernetes/secrets-sync/$sync"
+done
+passes "secrets-sync (${syncs[*]%/*}): schemas" valid "$work/syncs"/*
+replaced "$work/syncs/selected" resourceNames: resourcesNames: >"$work/planted"
+catches 'a misspelt field of a ClusterRole' valid "$work/planted"
+replaced "$work/syncs/named" 'kind: RoleBinding' 'kind: RoleBindings' >"$work/planted"
+catches 'an unknown kind of secrets-sync' valid "$work/planted"
+
 helm_quietly() {
     helm "$@" >"$work/helm" 2>&1 || { cat "$work/helm"; return 1; }
 }
