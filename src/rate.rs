@@ -62,6 +62,11 @@ impl Rate {
         _ = self.theoretical_arrival.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
     }
 
+    /// Returns the time that one event takes at the rate.
+    pub(crate) fn time_of_one(&self) -> Duration {
+        Duration::from_nanos(self.interval)
+    }
+
     /// Returns the time until one event can be admitted; zero if it can be now.
     pub(crate) fn wait(&self, now: Duration) -> Duration {
         let now = nanos(now);

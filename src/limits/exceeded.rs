@@ -45,6 +45,15 @@ impl LimitExceeded {
             Self::Global(Resource::WatchBytes, _) => LimitName::WatchBytes,
         }
     }
+
+    /// Returns the same with a longer retry delay.
+    pub(super) fn later_by(self, time: Duration) -> Self {
+        let later = |RetryAfter(delay): RetryAfter| RetryAfter(delay.saturating_add(time));
+        match self {
+            Self::PerCaller(resource, delay) => Self::PerCaller(resource, later(delay)),
+            Self::Global(resource, delay) => Self::Global(resource, later(delay)),
+        }
+    }
 }
 
 impl RetryAfter {

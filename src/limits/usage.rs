@@ -101,7 +101,8 @@ impl UsageLimits {
         self.check_rate(principal, &admission, NonZeroU32::MIN, now).map(|()| admission)
     }
 
-    /// Adds requests to an admission, once it is known how many a call has.
+    /// Adds requests to an admission, once it is known how many a call has. The retry delay is that of the whole call: a retry asks
+    /// again for the request that it began with.
     pub(super) fn admit_more(
         &self,
         principal: &Principal,
@@ -111,7 +112,9 @@ impl UsageLimits {
         let (caller, total) = (Arc::clone(&admission.caller), Arc::clone(&admission.total));
         let more = Admission::enter(caller, total, admission.resource, requests);
         self.check(principal, &more)?;
-        self.check_rate(principal, &more, requests, self.now()).map(|()| admission.merge(more))
+        let first = admission.caller.rate.time_of_one();
+        let admitted = self.check_rate(principal, &more, requests, self.now());
+        admitted.map_err(|exceeded| exceeded.later_by(first)).map(|()| admission.merge(more))
     }
 
     pub(super) fn admit_watch(

@@ -105,6 +105,26 @@ fn added_requests_count_with_their_admission_all_or_none() {
     limits.admit_more(&remote, &call, count(99)).unwrap();
 }
 
+/// A client with three attempts failed one time in twenty: each attempt took the place of one request, for which the delay had no time.
+#[test]
+fn retry_delay_of_added_requests_covers_the_whole_call() {
+    let (limits, clock) = limits(200);
+    let caller = remote("a.example");
+    drop(limits.admit(&caller, count(90)).unwrap());
+    let call = limits.admit(&caller, count(1)).unwrap();
+    let refused = || match limits.admit_more(&caller, &call, count(19)) {
+        Err(LimitExceeded::PerCaller(_, RetryAfter(wait))) => wait,
+        other => panic!("the caller's own limit: {other:?}"),
+    };
+    // Delays are random above a minimum.
+    let shortest = (0..200).map(|_| refused()).min().unwrap();
+    assert!((Duration::from_millis(1_100)..Duration::from_millis(1_500)).contains(&shortest), "{shortest:?}");
+    drop(call);
+    clock.advance(Duration::from_millis(1_100));
+    let again = limits.admit(&caller, count(1)).unwrap();
+    limits.admit_more(&caller, &again, count(19)).unwrap();
+}
+
 #[test]
 fn global_in_flight_limit_spares_callers_with_few_requests() {
     let most = MAX_IN_FLIGHT / 2;
