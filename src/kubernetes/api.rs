@@ -102,12 +102,11 @@ impl Api {
         stored: Option<&Secret>,
     ) -> Result<bool, ApiError> {
         let body = manifest.body(name, stored.map(Secret::resource_version));
-        let applied: Applied = self
-            .patch(name, &body)
-            .await
-            .map_err(|error| without_values(error.of_write(), |text| manifest.is_repeated_in(text)))?;
+        let answered = |error: ApiError| without_values(error.of_write(), |text| manifest.is_repeated_in(text));
+        let applied = self.patch(name, &body).await.map_err(answered)?;
         if stored.is_none() && applied.is_of_another() {
-            self.release(name).await?;
+            // Until it succeeds the object has the credential, which a webhook may quote.
+            self.release(name).await.map_err(answered)?;
             return Err(ApiError::changed("another manager created the Secret at the same time".to_owned()));
         }
         Ok(stored.is_none_or(|stored| stored.resource_version() != applied.resource_version()))
@@ -118,7 +117,7 @@ impl Api {
     async fn release(&self, name: &SecretName) -> Result<(), ApiError> {
         let metadata = json!({ "name": name.name, "namespace": name.namespace });
         let body = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": metadata });
-        self.patch(name, &body).await.map_err(ApiError::of_write).map(|_: Applied| ())
+        self.patch(name, &body).await.map(drop)
     }
 
     async fn patch(&self, name: &SecretName, body: &impl Serialize) -> Result<Applied, ApiError> {

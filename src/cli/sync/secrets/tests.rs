@@ -1,14 +1,11 @@
-use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use data_encoding::BASE64;
-use http::{Method, Request, Response};
-use kube::client::Body;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::Instant;
 
+use self::fake::{Fake, State, path};
 use super::names::{Names, SecretArg};
 use super::remove::{remove, remove_one};
 use super::template::{Layout, Template};
@@ -17,151 +14,12 @@ use crate::cli::sync::auth_entries::AuthEntries;
 use crate::cli::sync::target::{INTERVAL, Target as _, Update};
 use crate::client::RegistryCredentials;
 use crate::exit_code::Exit;
-use crate::kubernetes::{Api, SecretName};
 use crate::moment::Moment;
+
+mod fake;
 
 const HOST: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
 const HOUR: Duration = Duration::from_hours(1);
-
-/// An API server in memory. Server-side apply takes every field; conflicts are answers that a test sets.
-#[derive(Clone, Default)]
-struct Fake(Arc<Mutex<State>>);
-
-#[derive(Default)]
-struct State {
-    /// Stored objects by their path.
-    objects: BTreeMap<String, Value>,
-    namespaces: Vec<&'static str>,
-    list_refusal: Option<Value>,
-    /// Status codes and messages of writes, by path.
-    refusals: BTreeMap<String, Vec<Value>>,
-    is_down: bool,
-    /// Objects that an admission webhook keeps as they are, by path.
-    reverted: BTreeSet<String>,
-    /// Objects that others create between read and write, by path.
-    appearing: BTreeMap<String, Value>,
-    /// Writes that an admission webhook does not answer, by namespace.
-    hanging: BTreeSet<String>,
-    /// Time of the last write, by path.
-    written: BTreeMap<String, Instant>,
-    reads: usize,
-    writes: usize,
-    version: u64,
-}
-
-impl Fake {
-    fn api(&self) -> Api {
-        let fake = self.clone();
-        let service = tower::service_fn(move |request: Request<Body>| {
-            let fake = fake.clone();
-            async move {
-                let (parts, body) = request.into_parts();
-                let body = body.collect_bytes().await.map_err(io::Error::other)?;
-                if parts.method == Method::PATCH && fake.hangs(parts.uri.path()) {
-                    std::future::pending::<()>().await;
-                }
-                let (status, answer) = fake.answer(&parts.method, &parts.uri, &body)?;
-                let answer = Body::from(answer.to_string().into_bytes());
-                Response::builder().status(status).body(answer).map_err(io::Error::other)
-            }
-        });
-        Api::new(kube::Client::new(service, "default"), "https://fake".to_owned())
-    }
-
-    fn answer(&self, method: &Method, uri: &http::Uri, body: &[u8]) -> io::Result<(u16, Value)> {
-        let mut state = self.0.lock().unwrap();
-        let path = uri.path().to_owned();
-        if *method == Method::GET {
-            state.reads += 1;
-        } else {
-            state.writes += 1;
-        }
-        if state.is_down {
-            return Err(io::ErrorKind::ConnectionRefused.into());
-        }
-        if let Some(refusal) = state.list_refusal.clone().filter(|_| path == "/api/v1/namespaces") {
-            return Ok((u16::try_from(refusal["code"].as_u64().unwrap()).unwrap(), refusal));
-        }
-        if path == "/api/v1/namespaces" {
-            assert_eq!(uri.query(), Some("&labelSelector=ecr%3Don"));
-            let items: Vec<_> = state.namespaces.iter().map(|name| json!({ "metadata": { "name": name } })).collect();
-            return Ok((200, json!({ "items": items })));
-        }
-        if *method == Method::GET {
-            let missing = || (404, json!({ "kind": "Status", "code": 404, "message": "not found" }));
-            return Ok(state.objects.get(&path).map_or_else(missing, |object| (200, object.clone())));
-        }
-        if let Some(refusal) = state.refusals.get_mut(&path).and_then(Vec::pop) {
-            return Ok((u16::try_from(refusal["code"].as_u64().unwrap()).unwrap(), refusal));
-        }
-        if *method == Method::DELETE {
-            let missing = json!({ "kind": "Status", "code": 404, "message": "not found" });
-            return Ok(state.objects.remove(&path).map_or((404, missing), |object| (200, object)));
-        }
-        assert_eq!(*method, Method::PATCH);
-        assert_eq!(uri.query(), Some("&fieldManager=ecr-broker"), "without force");
-        let mut object: Value = serde_json::from_slice(body).unwrap();
-        if let Some(answer) = state.raced(&path, &object) {
-            return Ok((200, answer));
-        }
-        let known =
-            state.objects.get(&path).map_or(Value::Null, |object| object["metadata"]["resourceVersion"].clone());
-        assert_eq!(object["metadata"].get("resourceVersion").unwrap_or(&Value::Null), &known);
-        if state.reverted.contains(&path) {
-            return Ok((200, state.objects[&path].clone()));
-        }
-        state.version += 1;
-        object["metadata"]["resourceVersion"] = state.version.to_string().into();
-        state.written.insert(path.clone(), Instant::now());
-        state.objects.insert(path, object.clone());
-        Ok((200, object))
-    }
-
-    fn hangs(&self, path: &str) -> bool {
-        self.with(|state| state.hanging.iter().any(|namespace| path.contains(&format!("/namespaces/{namespace}/"))))
-    }
-
-    fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        change(&mut self.0.lock().unwrap())
-    }
-
-    fn config(&self, name: &str) -> Value {
-        let encoded = self.with(|state| state.objects[&path(name)]["data"][".dockerconfigjson"].clone());
-        serde_json::from_slice(&BASE64.decode(encoded.as_str().unwrap().as_bytes()).unwrap()).unwrap()
-    }
-
-    /// Returns the password that a Secret has for the registry.
-    fn password(&self, name: &str) -> Option<String> {
-        let auth = self.config(name)["auths"][HOST]["auth"].as_str()?.to_owned();
-        String::from_utf8(BASE64.decode(auth.as_bytes()).unwrap()).unwrap().strip_prefix("AWS:").map(str::to_owned)
-    }
-
-    fn refuse(&self, name: &str, refusals: &[Value]) {
-        self.with(|state| state.refusals.insert(path(name), refusals.to_vec()));
-    }
-}
-
-impl State {
-    /// Returns the answer to an apply without a version if others have created the object. They own its data.
-    fn raced(&mut self, path: &str, applied: &Value) -> Option<Value> {
-        let theirs = self.appearing.get(path)?;
-        if applied.get("data").is_none() {
-            // All fields are given up.
-            self.objects.insert(path.to_owned(), theirs.clone());
-            return Some(theirs.clone());
-        }
-        let mut object = applied.clone();
-        object["metadata"]["managedFields"] = theirs["metadata"]["managedFields"].clone();
-        object["metadata"]["resourceVersion"] = "1".into();
-        self.objects.insert(path.to_owned(), object.clone());
-        Some(object)
-    }
-}
-
-fn path(name: &str) -> String {
-    let name: SecretName = name.parse().unwrap();
-    format!("/api/v1/namespaces/{}/secrets/{}", name.namespace, name.name)
-}
 
 fn start() -> Moment {
     Moment { wall: SystemTime::UNIX_EPOCH + Duration::from_hours(500_000), steady: HOUR }
@@ -356,6 +214,20 @@ async fn refusals_are_reported_with_a_fix_and_without_the_credential() {
         let update = target.update(&entries, now.after(2 * INTERVAL)).await;
         assert_eq!((update.changes.len(), update.problems.len()), (1, 0), "{name}");
     }
+}
+
+#[tokio::test]
+async fn refusal_to_give_up_a_secret_of_others_does_not_repeat_its_credential() {
+    let (fake, now) = (Fake::default(), start());
+    let metadata = json!({ "managedFields": [{ "manager": "kubectl-create", "fieldsV1": { "f:data": {} } }] });
+    fake.with(|state| {
+        state.appearing.insert(path("a/pull"), json!({ "metadata": metadata }));
+        let message = "denied: had password-of-the-old-object";
+        state.release_refusal = Some(json!({ "kind": "Status", "code": 422, "message": message }));
+    });
+    let entries = entries("password-of-the-old-object", now, HOUR);
+    let update = target(&fake, &["a/pull"], None).update(&entries, now).await;
+    assert_eq!(texts(&update), ["a/pull: the API server's message repeats the credential, and is not shown"]);
 }
 
 #[tokio::test]
