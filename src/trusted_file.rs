@@ -115,6 +115,15 @@ pub fn check_socket(path: &Path) -> Result<(), TrustedFileError> {
     if place.found.is_none() { check_new(&place.directory, &owners) } else { Ok(()) }
 }
 
+/// Judges a directory whose entries another program reads: only root and the broker's user can add or replace one, as with [`open`].
+///
+/// # Errors
+/// It is missing, or another user could add or replace an entry.
+pub fn check_directory(path: &Path) -> Result<(), TrustedFileError> {
+    let owners = Owners::of_broker();
+    check_new(&Place::find(&path.join("entry"), &owners)?.directory, &owners)
+}
+
 /// Returns whether every user can connect to a socket.
 #[must_use]
 pub fn is_open_to_all(socket: &Path) -> bool {

@@ -12,27 +12,46 @@ use crate::trusted_file::{self, TrustedFileError};
 const FILE: &str = "SSL_CERT_FILE";
 const DIRECTORIES: &str = "SSL_CERT_DIR";
 
-/// Reports variables that name no certificate at all, for then each call to AWS would fail, and a file that another user can replace.
+/// The places that the variables name.
+struct Places {
+    file: Option<PathBuf>,
+    directories: Vec<PathBuf>,
+}
+
+/// Reports places that another user can change, and variables that name no certificate at all: then each call to AWS would fail.
 pub(super) fn check(reader: &mut Reader<'_>) {
-    let mut places = Vec::new();
-    if let Some(file) = reader.variable(FILE).map(PathBuf::from) {
-        if let Some(error) = trusted_file::read(&file).err().filter(TrustedFileError::is_distrust) {
-            reader.report_at(FILE.to_owned(), format!("{} {error}", file.display()));
-            return;
-        }
-        places.push((FILE, load_certs_from_paths(Some(&file), None)));
+    let directories = reader.variable(DIRECTORIES).map(env::split_paths).into_iter().flatten();
+    let directories = directories.filter(|path| !path.as_os_str().is_empty()).collect();
+    let places = Places { file: reader.variable(FILE).map(PathBuf::from), directories };
+    let mut problems = places.distrusted();
+    if problems.is_empty() {
+        problems.extend(places.without_certificate());
     }
-    let directories: Vec<_> = reader.variable(DIRECTORIES).map(env::split_paths).into_iter().flatten().collect();
-    for directory in directories.iter().filter(|path| !path.as_os_str().is_empty()) {
-        places.push((DIRECTORIES, load_certs_from_paths(None, Some(directory))));
+    for (variable, problem) in problems {
+        reader.report_at(variable.to_owned(), problem);
     }
-    if places.iter().any(|(_, found)| !found.certs.is_empty()) {
-        return;
+}
+
+impl Places {
+    fn distrusted(&self) -> Vec<(&'static str, String)> {
+        let file = self.file.iter().map(|path| (FILE, path, trusted_file::read(path).map(drop)));
+        let directories = self.directories.iter().map(|path| (DIRECTORIES, path, trusted_file::check_directory(path)));
+        file.chain(directories)
+            .filter_map(|(variable, path, judged)| {
+                let error = judged.err().filter(TrustedFileError::is_distrust)?;
+                Some((variable, format!("{} {error}", path.display())))
+            })
+            .collect()
     }
-    if let Some((variable, found)) = places.first() {
-        let reason = found.errors.first().map_or_else(|| "it has none in PEM format".to_owned(), ToString::to_string);
-        let problem = format!("cannot read a root certificate: {reason}; correct or unset the variable");
-        reader.report_at((*variable).to_owned(), problem);
+
+    /// Returns the problem of the first place, if none has a certificate.
+    fn without_certificate(&self) -> Option<(&'static str, String)> {
+        let file = self.file.iter().map(|path| (FILE, load_certs_from_paths(Some(path), None)));
+        let directories = self.directories.iter().map(|path| (DIRECTORIES, load_certs_from_paths(None, Some(path))));
+        let found: Vec<_> = file.chain(directories).collect();
+        let (variable, first) = found.first().filter(|_| found.iter().all(|(_, found)| found.certs.is_empty()))?;
+        let reason = first.errors.first().map_or_else(|| "it has none in PEM format".to_owned(), ToString::to_string);
+        Some((variable, format!("cannot read a root certificate: {reason}; correct or unset the variable")))
     }
 }
 

@@ -49,13 +49,15 @@ fn root_certificate_in_one_of_the_places_suffices() {
 }
 
 #[test]
-fn file_that_any_user_can_replace_or_a_device_is_refused() {
+fn place_that_any_user_can_change_and_a_device_are_refused() {
     let directory = tempfile::tempdir().unwrap();
     let ca = directory.path().join("ca.pem");
     fs::write(&ca, authority()).unwrap();
     fs::set_permissions(directory.path(), Permissions::from_mode(0o777)).unwrap();
     let replaceable = problems(&[("SSL_CERT_FILE", &ca)]);
     assert!(replaceable[0].contains("ca.pem is in the world-writable directory"), "{replaceable:?}");
+    let open = problems(&[("SSL_CERT_DIR", directory.path())]);
+    assert!(open[0].starts_with("SSL_CERT_DIR: ") && open[0].contains(" world-writable directory"), "{open:?}");
     let device = problems(&[("SSL_CERT_FILE", Path::new("/dev/zero"))]);
     assert!(device[0].starts_with("SSL_CERT_FILE: /dev/zero "), "{device:?}");
 }
