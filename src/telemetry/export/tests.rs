@@ -48,7 +48,11 @@ fn export_is_plaintext_without_tls_to_the_collector_or_its_proxy() {
         ("http://c:4318", "https://proxy:3129", false),
     ] {
         let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint), ("HTTP_PROXY", proxy)];
-        assert_eq!(read(Signal::Metrics, &variables).expect("valid").is_plaintext(), plaintext, "{variables:?}");
+        let export = read(Signal::Metrics, &variables).expect("valid");
+        assert_eq!(export.is_plaintext(), plaintext, "{variables:?}");
+        // A client with a list, be it empty, does not load the system's certificates, which a minimal image lacks.
+        let (roots, _) = export.tls.for_http(plaintext).expect("valid");
+        assert_eq!(roots.map(|roots| roots.len()), plaintext.then_some(0), "{variables:?}");
     }
 }
 
