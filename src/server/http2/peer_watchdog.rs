@@ -25,8 +25,9 @@ const SUSPICIOUS_INTERVAL: Duration = Duration::from_millis(500);
 const MIN_READ: u64 = 16 * 1024;
 /// Calls for which an idle connection keeps memory.
 const KEPT_ADMISSIONS: usize = 16;
-/// Consecutive intervals below the minimum that make a problem.
-const SLOW_INTERVALS: u32 = 4;
+/// Consecutive intervals below the minimum that make a problem, each with responses that wait at both its ends. So a peer that stops
+/// reading is found after 6.5 to 8.5 s, whatever it read before.
+const SLOW_INTERVALS: u32 = 3;
 
 /// Watches the peer of one connection. A clone is a handle of the same state.
 #[derive(Debug, Clone, Default)]
@@ -62,6 +63,8 @@ struct PeerState {
     admissions: Vec<ResponseAdmission>,
     /// Start of the interval in which sent bytes are counted.
     interval: Option<Instant>,
+    /// Whether responses waited at the start of this interval.
+    is_waiting: bool,
     /// Bytes sent in this interval.
     sent: u64,
     /// Consecutive intervals with too few bytes sent.
@@ -209,7 +212,8 @@ impl PeerState {
         }
         self.interval = Some(Instant::now());
         let sent = std::mem::take(&mut self.sent);
-        let is_slow = self.chunks > 0 && sent < MIN_READ;
+        let was_waiting = std::mem::replace(&mut self.is_waiting, self.chunks > 0);
+        let is_slow = was_waiting && self.is_waiting && sent < MIN_READ;
         self.slow_intervals = if is_slow { self.slow_intervals + 1 } else { 0 };
     }
 }
@@ -289,6 +293,26 @@ mod tests {
         let (problem, after) = until_found(&watchdog, pretending).await.unwrap();
         assert_eq!(problem, "responses not read");
         assert!(after <= Duration::from_secs(10), "{after:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn peer_that_stops_reading_at_any_moment_is_found_within_ten_seconds() {
+        for millis in (0..4000).step_by(100) {
+            let watchdog = PeerWatchdog::default();
+            let peer = async {
+                sleep(Duration::from_millis(millis)).await;
+                watchdog.note_chunk();
+                watchdog.note_sent(17_000);
+                Instant::now()
+            };
+            let (problem, stopped) = tokio::join!(watchdog.problem(), peer);
+            assert_eq!(problem, "responses not read");
+            assert!(
+                (TIME_LIMIT..=Duration::from_secs(10)).contains(&stopped.elapsed()),
+                "{millis} ms: {:?}",
+                stopped.elapsed()
+            );
+        }
     }
 
     /// The broker was paused for a minute. The peer sent its acknowledgement meanwhile, but the broker has not read it yet.
