@@ -192,6 +192,7 @@ impl Stall {
                     raw.send(HEADERS, END_HEADERS, stream, &call(REFLECTION)).await.unwrap();
                     raw.send(DATA, 0, stream, &questions).await.unwrap();
                 }
+                raw.until_response().await;
                 raw.until_cut(true).await.0
             }
             Self::ZeroWindow => {
@@ -201,6 +202,7 @@ impl Stall {
                     raw.send(HEADERS, END_HEADERS, stream, &call(GET)).await.unwrap();
                     raw.send(DATA, END_STREAM, stream, &get()).await.unwrap();
                 }
+                raw.until_response().await;
                 raw.until_cut(true).await.0
             }
         }

@@ -59,7 +59,7 @@ pub struct Raw<S = TcpStream> {
 /// The end of a connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Cut {
-    /// Time since the connection was made.
+    /// Time since the connection was made, or since [`Raw::until_response`].
     pub after: Duration,
     /// Frames sent until then.
     pub frames: u64,
@@ -202,6 +202,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
             self.send(PING, ACK, 0, &frame.payload).await?;
         }
         Ok(frame)
+    }
+
+    /// Reads up to the headers of the first response. From then on the broker waits for a peer that takes no more.
+    pub async fn until_response(&mut self) {
+        while self.read_and_answer().await.unwrap().kind != HEADERS {}
+        self.began = Instant::now();
     }
 
     /// Reads to the end of the connection, and with `acknowledge` acknowledges each PING; returns the frames.
