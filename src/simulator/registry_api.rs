@@ -113,7 +113,10 @@ fn authorize(aws: &SimulatedAws, issued: &Issued, name: &str, action: &'static s
     }
     let creates = Access { action: "ecr:CreateRepository", resource: &arn };
     if policy.is_err() && action == Target::STARTS_PUSH && session_allows(principal, &creates) {
-        return aws.repositories().create(name).map_err(|_| error(StatusCode::BAD_REQUEST, "NAME_INVALID", name));
+        return aws
+            .repositories()
+            .create_if_absent(name)
+            .map_err(|_| error(StatusCode::BAD_REQUEST, "NAME_INVALID", name));
     }
     policy.map(drop).map_err(|_| error(StatusCode::NOT_FOUND, "NAME_UNKNOWN", name))
 }

@@ -59,6 +59,11 @@ impl Repositories {
         Ok(())
     }
 
+    /// Creates a repository unless it exists: each of several pushes at a time is the first.
+    pub(super) fn create_if_absent(&mut self, name: &str) -> Result<(), AwsError> {
+        if self.policies.contains_key(name) { Ok(()) } else { self.create(name) }
+    }
+
     pub(super) fn delete(&mut self, name: &str) -> Result<(), AwsError> {
         self.policies.remove(name).map(drop).ok_or_else(|| not_found(name))
     }
@@ -101,4 +106,21 @@ impl Repositories {
 fn not_found(name: &str) -> AwsError {
     let problem = format!("The repository with name '{name}' does not exist");
     AwsError::new(StatusCode::BAD_REQUEST, "RepositoryNotFoundException", problem)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A client pushes the layers of an image at a time. Each push finds no repository, and one of them creates it.
+    #[test]
+    fn repository_of_another_push_is_used() {
+        let mut repositories = Repositories::default();
+        for _ in 0..2 {
+            assert!(repositories.create_if_absent("team/app").is_ok());
+        }
+        assert_eq!(repositories.names(), ["team/app"]);
+        assert!(repositories.create("team/app").is_err());
+        assert!(repositories.create_if_absent("Team").is_err());
+    }
 }
