@@ -943,6 +943,18 @@ async fn registry_returns_what_a_token_pushed() {
     assert_eq!(docker.send("GET /v2/team/app/manifests/v1", HOST, b"").await.status, 404, "created again, and empty");
 }
 
+/// A client pushes the layers of an image at a time. With two locks for "is it there?" and "create it", some of them were refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn layers_pushed_at_a_time_to_a_new_repository_are_accepted() {
+    let docker = Docker::start().await;
+    for number in 0..100 {
+        let line = format!("POST /v2/team/app{number}/blobs/uploads/");
+        let layer = async || docker.send(&line, HOST, b"").await.status;
+        let started = tokio::join!(layer(), layer(), layer(), layer());
+        assert_eq!(started, (202, 202, 202, 202), "{line}");
+    }
+}
+
 #[tokio::test]
 async fn registry_refuses_tokens_of_others_and_after_their_end() {
     let mut docker = Docker::start().await;

@@ -107,20 +107,3 @@ fn not_found(name: &str) -> AwsError {
     let problem = format!("The repository with name '{name}' does not exist");
     AwsError::new(StatusCode::BAD_REQUEST, "RepositoryNotFoundException", problem)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A client pushes the layers of an image at a time. Each push finds no repository, and one of them creates it.
-    #[test]
-    fn repository_of_another_push_is_used() {
-        let mut repositories = Repositories::default();
-        for _ in 0..2 {
-            assert!(repositories.create_if_absent("team/app").is_ok());
-        }
-        assert_eq!(repositories.names(), ["team/app"]);
-        assert!(repositories.create("team/app").is_err());
-        assert!(repositories.create_if_absent("Team").is_err());
-    }
-}
