@@ -12,9 +12,10 @@ use serde_json::json;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::applied::{Applied, FIELD_MANAGER};
+use super::applied::Applied;
 use super::config;
 use super::error::{ApiError, Scope};
+use super::field_managers::FIELD_MANAGER;
 use super::name::{SecretName, Selector};
 use super::secret::{Manifest, Secret};
 use super::sensitive::Sensitive;
@@ -106,16 +107,26 @@ impl Api {
         let applied = self.patch(name, &body).await.map_err(answered)?;
         if stored.is_none() && applied.is_of_another() {
             // Until it succeeds the object has the credential, which a webhook may quote.
-            self.release(name).await.map_err(answered)?;
+            self.release(name, applied.resource_version()).await.map_err(answered)?;
             return Err(ApiError::changed("another manager created the Secret at the same time".to_owned()));
         }
         Ok(stored.is_none_or(|stored| stored.resource_version() != applied.resource_version()))
     }
 
-    /// Gives up all fields, so that a Secret of another manager is as before. Apply has no precondition that an object is absent, and
-    /// RBAC cannot limit a create without apply to names.
-    async fn release(&self, name: &SecretName) -> Result<(), ApiError> {
-        let metadata = json!({ "name": name.name, "namespace": name.namespace });
+    /// Gives up all fields of a Secret, so that one of another manager is as before. `sensitive`: its values.
+    ///
+    /// # Errors
+    /// Returns why the API server refuses it: the Secret still has the label and the credential.
+    pub async fn give_up(&self, name: &SecretName, stored: &Secret, sensitive: &Sensitive) -> Result<(), ApiError> {
+        let answer = self.release(name, stored.resource_version()).await;
+        answer.map_err(|error| without_values(error.of_write(), |text| sensitive.is_repeated_in(text)))
+    }
+
+    /// Apply has no precondition that an object is absent, and RBAC cannot limit a create without apply to names. So what was applied to a
+    /// Secret of another manager is given up.
+    async fn release(&self, name: &SecretName, version: &str) -> Result<(), ApiError> {
+        // With the version, because an apply would create a Secret that was deleted.
+        let metadata = json!({ "name": name.name, "namespace": name.namespace, "resourceVersion": version });
         let body = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": metadata });
         self.patch(name, &body).await.map(drop)
     }

@@ -1,12 +1,8 @@
 //! Answers to server-side apply.
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
 
-/// The field manager of server-side apply.
-pub const FIELD_MANAGER: &str = "ecr-broker";
-/// Labels and annotations, to which controllers add theirs in any Secret.
-const METADATA: &str = "f:metadata";
+use super::field_managers::FieldManagers;
 
 /// The answer to an apply, of which only the metadata is read.
 #[derive(Deserialize)]
@@ -20,16 +16,7 @@ struct Metadata {
     #[serde(default)]
     resource_version: String,
     #[serde(default)]
-    managed_fields: Vec<ManagedFields>,
-}
-
-/// The fields that a manager owns.
-#[derive(Deserialize)]
-struct ManagedFields {
-    #[serde(default)]
-    manager: String,
-    #[serde(rename = "fieldsV1", default)]
-    fields: Map<String, Value>,
+    managed_fields: FieldManagers,
 }
 
 impl Applied {
@@ -38,9 +25,8 @@ impl Applied {
         &self.metadata.resource_version
     }
 
-    /// Returns whether another manager owns contents of the object. Of two syncs that create it at the same time, both are this manager.
+    /// Returns whether another manager owns contents of the object.
     pub(super) fn is_of_another(&self) -> bool {
-        let others = self.metadata.managed_fields.iter().filter(|managed| managed.manager != FIELD_MANAGER);
-        others.flat_map(|managed| managed.fields.keys()).any(|field| field != METADATA)
+        self.metadata.managed_fields.own_contents()
     }
 }

@@ -7,6 +7,7 @@ use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::field_managers::FieldManagers;
 use super::name::SecretName;
 use super::sensitive::Sensitive;
 
@@ -35,6 +36,8 @@ struct Metadata {
     resource_version: String,
     #[serde(default)]
     uid: String,
+    #[serde(default)]
+    managed_fields: FieldManagers,
 }
 
 impl fmt::Debug for Secret {
@@ -48,6 +51,13 @@ impl Secret {
     #[must_use]
     pub fn label(&self, name: &str) -> Option<&str> {
         self.metadata.labels.get(name).map(String::as_str)
+    }
+
+    /// Returns whether another manager created the Secret, and only sync has set this label: by an apply to a Secret that appeared between
+    /// read and write, and that could not be given up.
+    #[must_use]
+    pub fn is_only_labelled(&self, label: &str) -> bool {
+        self.metadata.managed_fields.is_only_labelled(label)
     }
 
     /// Returns the value of an annotation.

@@ -104,7 +104,11 @@ impl ApiServer {
 
     /// Applies an object as another field manager, with force.
     pub(crate) fn apply(&self, path: &str, object: &Value) {
-        let (code, answer) = self.call("PATCH", &format!("{path}?fieldManager=other&force=true"), APPLY, object);
+        self.apply_as("other", path, object);
+    }
+
+    pub(crate) fn apply_as(&self, manager: &str, path: &str, object: &Value) {
+        let (code, answer) = self.call("PATCH", &format!("{path}?fieldManager={manager}&force=true"), APPLY, object);
         assert!([200, 201].contains(&code), "{code} {answer}");
     }
 

@@ -205,6 +205,19 @@ async fn applied_as_new(place: &Place, name: &str) -> Result<(), ApiError> {
     api.apply(&name.parse().unwrap(), &manifest, None).await.map(|_| ())
 }
 
+/// Returns what an apply to a Secret of others leaves, if it cannot be given up.
+fn labelled(name: &str) -> Value {
+    let labels = json!({ "app.kubernetes.io/managed-by": "ecr-broker" });
+    let metadata = json!({ "name": name, "namespace": "a", "labels": labels });
+    json!({ "apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque", "data": { "password": "cA==" } })
+}
+
+fn assert_as(after: &Value, before: &Value) {
+    for part in ["/data", "/type", "/metadata/labels", "/metadata/annotations", "/metadata/managedFields"] {
+        assert_eq!(after.pointer(part), before.pointer(part), "{part}");
+    }
+}
+
 #[tokio::test]
 #[ignore = "runs a kube-apiserver"]
 async fn secret_that_others_created_meanwhile_stays_as_it_is() {
@@ -212,13 +225,21 @@ async fn secret_that_others_created_meanwhile_stays_as_it_is() {
     place.api.namespace("a", &json!({}));
     place.api.allow("a", &["theirs", "new"], &["get", "create", "patch"]);
     let metadata = json!({ "name": "theirs", "namespace": "a" });
-    let theirs = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": { "token": "eA==" } });
+    let data = json!({ "token": "eA==" });
+    let theirs = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque", "data": data });
     place.api.apply(&path("a/theirs"), &theirs);
     let before = place.secret("a/theirs");
     assert_eq!(applied_as_new(&place, "a/theirs").await.unwrap_err().scope, Scope::Version);
-    let after = place.secret("a/theirs");
-    for part in ["/data", "/type", "/metadata/labels", "/metadata/annotations", "/metadata/managedFields"] {
-        assert_eq!(after.pointer(part), before.pointer(part), "{part}");
+    assert_as(&place.secret("a/theirs"), &before);
+    // One that could not be given up then is given up by the next sync, and by `--remove`.
+    place.api.allow("a", &["theirs", "new"], &["get", "create", "patch", "delete"]);
+    for arguments in [&["--once", PRIVATE][..], &["--remove"]] {
+        place.api.apply_as("ecr-broker", &path("a/theirs"), &labelled("theirs"));
+        let environment = place.environment();
+        let environment: Vec<_> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let ended = run(&[&["sync", "--kubernetes-secret", "a/theirs"], arguments].concat(), &environment);
+        assert!(ended.code == 1 && ended.stderr.contains("the Secret is not sync's, and stays"), "{ended:?}");
+        assert_as(&place.secret("a/theirs"), &before);
     }
     // A second sync at the same time finds what the first has created.
     applied_as_new(&place, "a/new").await.unwrap();

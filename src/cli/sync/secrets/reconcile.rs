@@ -51,8 +51,8 @@ impl Due<'_> {
 
     async fn attempt(&mut self) -> Result<Outcome, ApiError> {
         let stored = self.api.secret(self.name).await?;
-        if stored.as_ref().is_some_and(|secret| !is_ours(secret)) {
-            // It has nothing of sync's to remove.
+        if let Some(secret) = stored.as_ref().filter(|secret| !is_ours(secret)) {
+            give_up(self.api, self.name, secret).await?;
             return Ok(self.wanted.map_or(Outcome::Fresh(None, None), |_| Outcome::Kept(foreign(self.name))));
         }
         let in_secret = stored.as_ref().map(|secret| self.layout.held(secret)).unwrap_or_default();
@@ -120,9 +120,21 @@ impl Due<'_> {
     }
 }
 
-/// Returns whether sync created a Secret.
+/// Returns whether a Secret is sync's: it has the label, and not only from an apply to a Secret that appeared between read and write.
 pub(super) fn is_ours(secret: &Secret) -> bool {
+    is_labelled(secret) && !secret.is_only_labelled(MANAGED_BY.0)
+}
+
+fn is_labelled(secret: &Secret) -> bool {
     secret.label(MANAGED_BY.0) == Some(MANAGED_BY.1)
+}
+
+/// Gives up what an earlier apply left in a Secret of others, because giving it up then failed or was cut short.
+pub(super) async fn give_up(api: &Api, name: &SecretName, secret: &Secret) -> Result<(), ApiError> {
+    if is_labelled(secret) {
+        api.give_up(name, secret, &stored_values(secret).into_iter().collect()).await?;
+    }
+    Ok(())
 }
 
 pub(super) fn foreign(name: &SecretName) -> Problem {

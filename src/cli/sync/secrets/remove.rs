@@ -1,7 +1,7 @@
 //! `--remove`: deletes the Secrets that sync created.
 
 use super::names::{Names, unlisted};
-use super::reconcile::{foreign, is_ours};
+use super::reconcile::{foreign, give_up, is_ours};
 use super::slot::failure;
 use super::template::stored_values;
 use crate::cli::sync::target::Problem;
@@ -50,6 +50,7 @@ pub(super) async fn remove_one(api: &Api, name: &SecretName) -> Result<String, P
     let absent = || Ok(format!("{name}: not there"));
     let Some(secret) = api.secret(name).await.map_err(|error| failure(name, &error))? else { return absent() };
     if !is_ours(&secret) {
+        give_up(api, name, &secret).await.map_err(|error| failure(name, &error))?;
         return Err(foreign(name));
     }
     match api.delete(name, &secret, &stored_values(&secret).into_iter().collect()).await {

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use data_encoding::BASE64;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use self::fake::{Fake, State, path};
@@ -217,17 +217,67 @@ async fn refusals_are_reported_with_a_fix_and_without_the_credential() {
 }
 
 #[tokio::test]
-async fn refusal_to_give_up_a_secret_of_others_does_not_repeat_its_credential() {
-    let (fake, now) = (Fake::default(), start());
-    let metadata = json!({ "managedFields": [{ "manager": "kubectl-create", "fieldsV1": { "f:data": {} } }] });
-    fake.with(|state| {
-        state.appearing.insert(path("a/pull"), json!({ "metadata": metadata }));
-        let message = "denied: had password-of-the-old-object";
-        state.release_refusal = Some(json!({ "kind": "Status", "code": 422, "message": message }));
-    });
-    let entries = entries("password-of-the-old-object", now, HOUR);
-    let update = target(&fake, &["a/pull"], None).update(&entries, now).await;
-    assert_eq!(texts(&update), ["a/pull: the API server's message repeats the credential, and is not shown"]);
+async fn secret_of_others_that_sync_cannot_give_up_never_becomes_its_own() {
+    let refused = "a/pull: the API server's message repeats the credential, and is not shown";
+    let theirs = "a/pull: the Secret is not sync's, and stays; delete it, or name another";
+    let name = "a/pull".parse().unwrap();
+    let owns = json!({ "f:data": {}, "f:type": {}, "f:metadata": { "f:labels": { "f:team": {} } } });
+    let metadata =
+        json!({ "resourceVersion": "1", "managedFields": [{ "manager": "kubectl-create", "fieldsV1": owns }] });
+    let object = json!({ "metadata": metadata, "data": { "token": "eA==" } });
+    let now = start();
+    let wanted = entries("password-of-the-old-object", now, HOUR);
+    for is_removed in [false, true] {
+        let fake = Fake::default();
+        fake.with(|state| {
+            state.appearing.insert(path("a/pull"), object.clone());
+            let message = "denied: had password-of-the-old-object";
+            state.release_refusal = Some(json!({ "kind": "Status", "code": 422, "message": message }));
+        });
+        let mut first = target(&fake, &["a/pull"], None);
+        assert_eq!(texts(&first.update(&wanted, now).await), [refused]);
+        assert_eq!(fake.password("a/pull").as_deref(), Some("password-of-the-old-object"));
+        // Neither a later round nor another process takes it for its own.
+        assert_eq!(texts(&first.update(&wanted, now.after(2 * INTERVAL)).await), [refused]);
+        let mut second = target(&fake, &["a/pull"], None);
+        assert_eq!(texts(&second.update(&wanted, now).await), [refused]);
+        assert_eq!(remove_one(&fake.api(), &name).await.unwrap_err().text, refused);
+        fake.with(|state| state.release_refusal = None);
+        let text = if is_removed {
+            remove_one(&fake.api(), &name).await.unwrap_err().text
+        } else {
+            texts(&second.update(&wanted, now.after(2 * INTERVAL)).await).join("")
+        };
+        assert_eq!(
+            (text.as_str(), fake.with(|state| state.objects[&path("a/pull")].clone())),
+            (theirs, object.clone())
+        );
+    }
+}
+
+#[tokio::test]
+async fn labelled_secret_of_another_creator_is_filled() {
+    let label = json!({ "f:labels": { "f:app.kubernetes.io/managed-by": {} } });
+    let managed = |manager: &str, fields: Value| json!({ "manager": manager, "fieldsV1": fields });
+    let ours = managed("ecr-broker", json!({ "f:data": {}, "f:type": {}, "f:metadata": label }));
+    // The label has another owner than sync, too.
+    let restored = json!([ours, managed("velero", json!({ "f:data": {}, "f:type": {}, "f:metadata": label }))]);
+    let created = managed("kubectl-create", json!({ "f:data": {}, "f:type": {} }));
+    let adopted = json!([ours, created, managed("kubectl-label", json!({ "f:metadata": label }))]);
+    // Others that add metadata have not created it.
+    let annotated = json!([ours, managed("controller", json!({ "f:metadata": { "f:annotations": { "f:x": {} } } }))]);
+    // Who takes a Secret over leaves sync no data. The API server tells of the conflict.
+    let taken = json!([managed("ecr-broker", json!({ "f:type": {}, "f:metadata": label })), created]);
+    let now = start();
+    for managers in [restored, adopted, annotated, taken, json!([])] {
+        let fake = Fake::default();
+        let labels = json!({ "app.kubernetes.io/managed-by": "ecr-broker" });
+        let metadata = json!({ "resourceVersion": "7", "labels": labels, "managedFields": managers });
+        let object = json!({ "metadata": metadata, "type": "kubernetes.io/dockerconfigjson", "data": {} });
+        fake.with(|state| state.objects.insert(path("a/pull"), object));
+        let update = target(&fake, &["a/pull"], None).update(&entries("one", now, HOUR), now).await;
+        assert_eq!((texts(&update), fake.password("a/pull").as_deref()), (vec![], Some("one")), "{managers}");
+    }
 }
 
 #[tokio::test]

@@ -142,11 +142,14 @@ impl State {
         let theirs = self.appearing.get(path)?;
         if applied.get("data").is_none() {
             // All fields are given up.
+            assert_eq!(applied["metadata"]["resourceVersion"], self.objects[path]["metadata"]["resourceVersion"]);
             self.objects.insert(path.to_owned(), theirs.clone());
             return Some(theirs.clone());
         }
         let mut object = applied.clone();
-        object["metadata"]["managedFields"] = theirs["metadata"]["managedFields"].clone();
+        let ours = json!({ "manager": "ecr-broker", "operation": "Apply", "fieldsV1": { "f:data": {}, "f:type": {} } });
+        let theirs = theirs["metadata"]["managedFields"].as_array().into_iter().flatten();
+        object["metadata"]["managedFields"] = theirs.chain([&ours]).cloned().collect();
         object["metadata"]["resourceVersion"] = "1".into();
         self.objects.insert(path.to_owned(), object.clone());
         Some(object)
