@@ -1,6 +1,8 @@
 #!/bin/sh
 # Installs a release archive of ecr-broker, or removes what it installed. POSIX sh, because build hosts differ.
 set -eu
+# The broker's user and other users read what root installs, also where root's files are private.
+umask 022
 
 usage() {
     cat <<'END'

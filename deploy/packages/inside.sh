@@ -23,12 +23,16 @@ fail() {
 with_simulated_aws() {
     install -m 0755 /usr/bin/ecr-broker /packages/simulated-aws
     systemd-run --quiet --unit=simulated-aws --service-type=exec /packages/simulated-aws simulate-aws --listen 127.0.0.1:4599
-    install -m 0600 /dev/stdin /etc/ecr-broker/environment <<<$'AWS_ENDPOINT_URL=http://127.0.0.1:4599\nAWS_ACCESS_KEY_ID=x\nAWS_SECRET_ACCESS_KEY=x'
     for _ in {1..100}; do
         ! (: </dev/tcp/127.0.0.1/4599) 2>/dev/null || return 0
         sleep 0.1
     done
     fail 'the simulated AWS does not listen'
+}
+
+# use_simulated_aws: the operator's settings of the broker.
+use_simulated_aws() {
+    install -m 0600 /dev/stdin /etc/ecr-broker/environment <<<$'AWS_ENDPOINT_URL=http://127.0.0.1:4599\nAWS_ACCESS_KEY_ID=x\nAWS_SECRET_ACCESS_KEY=x'
 }
 
 complete() { # ZSH_DIRECTORY
@@ -92,6 +96,7 @@ complete vendor-completions
 refuses 'a package owns the service'
 step "deb: installed $(ecr-broker --version)"
 with_simulated_aws
+use_simulated_aws
 systemctl enable --quiet --now ecr-broker || fail 'systemctl enable --now'
 serves
 step 'deb: service started, credentials for get and docker'
@@ -119,11 +124,13 @@ gone
 step 'rpm: removed'
 
 refuses 'the unit hides it' --prefix /root/ecr-broker
-/packages/install.sh --from /packages >/packages/install.log 2>&1 || fail "install.sh: $(</packages/install.log)"
+rm -r /etc/ecr-broker
+(umask 077 && /packages/install.sh --from /packages) >/packages/install.log 2>&1 || fail "install.sh: $(</packages/install.log)"
+use_simulated_aws
 systemctl enable --quiet --now ecr-broker || fail 'systemctl enable --now'
 [[ -r /usr/local/share/zsh/site-functions/_ecr-broker ]] || fail 'install.sh installed no completion for zsh'
 serves
-step 'archive: installed, service started, credentials for get and docker'
+step 'archive: installed under umask 077, service started, credentials for get and docker'
 upgrades /packages/install.sh --from /packages >/packages/install.log 2>&1 || fail "install.sh again: $(</packages/install.log)"
 step 'archive: upgraded while it runs'
 /packages/install.sh --uninstall >/packages/install.log 2>&1 || fail "install.sh --uninstall: $(</packages/install.log)"
