@@ -41,15 +41,22 @@ while [ $# -gt 0 ]; do
     esac
 done
 case $prefix in /*) ;; *) fail "--prefix: $prefix is not an absolute path" ;; esac
+prefix=${prefix%/}
 manifest=$prefix/share/ecr-broker/installed
+unit=/etc/systemd/system/ecr-broker.service
 
 with_systemd() {
     [ "$(id -u)" = 0 ] && [ -d /run/systemd/system ]
 }
 
+# has FILE: the installation below the prefix has it.
+has() {
+    [ -r "$manifest" ] && grep -Fqx "$1" "$manifest"
+}
+
 if $uninstall; then
     [ -r "$manifest" ] || fail "$manifest is missing: install.sh installed nothing below $prefix"
-    if with_systemd && grep -q 'ecr-broker\.service$' "$manifest"; then
+    if with_systemd && has "$unit"; then
         systemctl --no-reload disable --now ecr-broker.socket ecr-broker.service 2>/dev/null || true
     fi
     while read -r file; do
@@ -70,14 +77,28 @@ aarch64 | arm64) arch=arm64 ;;
 *) fail "no release for $(uname -m)" ;;
 esac
 [ $system = linux ] || helper_only=true
+with_service=false
 if $service && ! $helper_only && with_systemd; then
+    with_service=true
     # Units of /etc replace those of a package, so its upgrades would have no effect.
-    for unit in /usr/lib/systemd/system/ecr-broker.service /lib/systemd/system/ecr-broker.service; do
-        [ ! -e "$unit" ] || fail "$unit: a package owns the service; remove the package, or add --without-service"
+    for packaged in /usr/lib/systemd/system/ecr-broker.service /lib/systemd/system/ecr-broker.service; do
+        [ ! -e "$packaged" ] || fail "$packaged: a package owns the service; remove the package, or add --without-service"
     done
+    starts=$(sed -n 's/^ExecStart=\([^ ]*\).*/\1/p' "$unit" 2>/dev/null) || true
+    case $starts in
+    '' | "$prefix/bin/ecr-broker") ;;
+    *) fail "$unit: it starts $starts; uninstall that installation first, or add --without-service" ;;
+    esac
     case $prefix/ in
     /home/* | /root/* | /run/user/*) fail "--prefix: $prefix: the unit hides it (ProtectHome=); choose another, or add --without-service" ;;
     esac
+fi
+# A narrower installation would take files from under a running broker.
+if has "$unit" && ! $with_service; then
+    fail "$manifest: this installation has the service; run install.sh --uninstall first"
+fi
+if has "$prefix/bin/ecr-broker" && $helper_only; then
+    fail "$manifest: this installation has both programs; run install.sh --uninstall first"
 fi
 
 work=$(mktemp -d)
@@ -128,10 +149,10 @@ while read -r file; do
     put 0644 "$content/$file" "$prefix/$file"
 done <"$work/share"
 
-if $service && [ -d "$content/systemd" ] && with_systemd; then
-    for unit in ecr-broker.service ecr-broker.socket; do
-        sed "s|/usr/bin/ecr-broker|$prefix/bin/ecr-broker|g" "$content/systemd/$unit" >"$work/$unit"
-        put 0644 "$work/$unit" "/etc/systemd/system/$unit"
+if $with_service; then
+    for name in ecr-broker.service ecr-broker.socket; do
+        sed "s|/usr/bin/ecr-broker|$prefix/bin/ecr-broker|g" "$content/systemd/$name" >"$work/$name"
+        put 0644 "$work/$name" "/etc/systemd/system/$name"
     done
     put 0644 "$content/systemd/sysusers.d/ecr-broker.conf" /etc/sysusers.d/ecr-broker.conf
     # The operator's: it is not replaced.

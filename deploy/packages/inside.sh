@@ -74,11 +74,18 @@ upgrades() {
     grep -q '^# edited by the operator' "$config" || fail 'the upgrade replaced the configuration'
 }
 
-# refuses TEXT ARGUMENT...: install.sh says so and installs nothing.
+# installed: the files that install.sh may change; one that is replaced has another inode.
+installed() {
+    find /usr /etc /root -printf '%p %i\n' | sort
+}
+
+# refuses TEXT ARGUMENT...: install.sh says so and changes nothing.
 refuses() {
+    local before
+    before=$(installed)
     ! /packages/install.sh --from /packages "${@:2}" >/packages/install.log 2>&1 || fail "install.sh ${*:2} succeeded"
     grep -q -- "$1" /packages/install.log || fail "install.sh: $(</packages/install.log)"
-    [[ ! -e /etc/systemd/system/ecr-broker.service ]] || fail 'install.sh replaced the unit of the package'
+    diff <(echo "$before") <(installed) >/packages/changed || fail "install.sh ${*:2} changed files: $(</packages/changed)"
 }
 
 # gone: the programs, unit, pages and the service are away.
@@ -133,8 +140,18 @@ serves
 step 'archive: installed under umask 077, service started, credentials for get and docker'
 upgrades /packages/install.sh --from /packages >/packages/install.log 2>&1 || fail "install.sh again: $(</packages/install.log)"
 step 'archive: upgraded while it runs'
+refuses 'has the service' --without-service
+refuses 'has the service' --helper-only
+refuses 'starts /usr/local/bin/ecr-broker' --prefix /opt/ecr-broker
+serves
+step 'archive: not narrowed, and not doubled, while it runs'
 /packages/install.sh --uninstall >/packages/install.log 2>&1 || fail "install.sh --uninstall: $(</packages/install.log)"
 gone
 [[ -e $config ]] || fail 'the removal took the configuration'
 step 'archive: removed'
+/packages/install.sh --from /packages --without-service >/packages/install.log 2>&1 || fail "install.sh: $(</packages/install.log)"
+refuses 'has both programs' --without-service --helper-only
+/packages/install.sh --uninstall >/packages/install.log 2>&1 || fail "install.sh --uninstall: $(</packages/install.log)"
+gone
+step 'archive: programs alone installed and removed'
 touch /packages/passed
