@@ -42,7 +42,8 @@ while [ $# -gt 0 ]; do
 done
 case $prefix in /*) ;; *) fail "--prefix: $prefix is not an absolute path" ;; esac
 prefix=${prefix%/}
-manifest=$prefix/share/ecr-broker/installed
+record=$prefix/share/ecr-broker
+manifest=$record/installed
 unit=/etc/systemd/system/ecr-broker.service
 
 with_systemd() {
@@ -60,10 +61,10 @@ if $uninstall; then
         systemctl --no-reload disable --now ecr-broker.socket ecr-broker.service 2>/dev/null || true
     fi
     while read -r file; do
-        rm -f "$file"
+        rm -f "$file" "$file.new"
     done <"$manifest"
-    rm -f "$manifest"
-    rmdir "$prefix/share/ecr-broker" 2>/dev/null || true
+    rm -f "$manifest" "$manifest.new"
+    rmdir "$record" 2>/dev/null || true
     ! with_systemd || systemctl daemon-reload
     echo "removed; /etc/ecr-broker and the user ecr-broker stay"
     exit
@@ -132,47 +133,59 @@ fetch "$archives"
 mkdir "$work/content"
 tar -xzf "$work/$archives" -C "$work/content"
 
-: >"$work/installed"
+content=$work/content
+(cd "$content" && find share -type f 2>/dev/null) >"$work/share" || true
+if $with_service; then
+    for name in ecr-broker.service ecr-broker.socket; do
+        sed "s|/usr/bin/ecr-broker|$prefix/bin/ecr-broker|g" "$content/systemd/$name" >"$work/$name"
+    done
+fi
+
+# each ACTION: calls ACTION MODE FILE TARGET for each file of the installation.
+each() {
+    for program in "$content"/bin/*; do
+        "$1" 0755 "$program" "$prefix/bin/$(basename "$program")"
+    done
+    while read -r file; do
+        "$1" 0644 "$content/$file" "$prefix/$file"
+    done <"$work/share"
+    $with_service || return 0
+    "$1" 0644 "$work/ecr-broker.service" "$unit"
+    "$1" 0644 "$work/ecr-broker.socket" /etc/systemd/system/ecr-broker.socket
+    "$1" 0644 "$content/systemd/sysusers.d/ecr-broker.conf" /etc/sysusers.d/ecr-broker.conf
+}
+
+note() {
+    printf '%s\n' "$3" >>"$work/installed"
+}
+
 # put MODE FILE TARGET: installs a file under another name first, so that a running program is replaced at once.
 put() {
     mkdir -p "$(dirname "$3")"
     install -m "$1" "$2" "$3.new"
     mv -f "$3.new" "$3"
-    printf '%s\n' "$3" >>"$work/installed"
 }
-content=$work/content
-for program in "$content"/bin/*; do
-    put 0755 "$program" "$prefix/bin/$(basename "$program")"
-done
-(cd "$content" && find share -type f 2>/dev/null) >"$work/share" || true
+
+# Before the first file, with those of the last installation: --uninstall removes what an aborted run has put, too.
+each note
+cat "$manifest" "$work/installed" 2>/dev/null | sort -u >"$work/union"
+put 0644 "$work/union" "$manifest"
+each put
+# Files of the last installation that this one no longer has.
+grep -Fvx -f "$work/installed" "$manifest" >"$work/stale" || true
 while read -r file; do
-    put 0644 "$content/$file" "$prefix/$file"
-done <"$work/share"
+    rm -f "$file"
+done <"$work/stale"
+put 0644 "$work/installed" "$manifest"
 
 if $with_service; then
-    for name in ecr-broker.service ecr-broker.socket; do
-        sed "s|/usr/bin/ecr-broker|$prefix/bin/ecr-broker|g" "$content/systemd/$name" >"$work/$name"
-        put 0644 "$work/$name" "/etc/systemd/system/$name"
-    done
-    put 0644 "$content/systemd/sysusers.d/ecr-broker.conf" /etc/sysusers.d/ecr-broker.conf
     # The operator's: it is not replaced.
-    if [ ! -e /etc/ecr-broker/config.toml ]; then
-        mkdir -p /etc/ecr-broker
-        install -m 0644 "$content/systemd/config.toml" /etc/ecr-broker/config.toml
-    fi
-    systemd-sysusers ecr-broker.conf
+    [ -e /etc/ecr-broker/config.toml ] || put 0644 "$content/systemd/config.toml" /etc/ecr-broker/config.toml
+    systemd-sysusers ecr-broker.conf || fail "systemd-sysusers: it made no user ecr-broker; mend that, and run install.sh again"
     systemctl daemon-reload
-    systemctl try-restart ecr-broker.service
-    next='edit /etc/ecr-broker/config.toml, then: systemctl enable --now ecr-broker'
 fi
-# Files of the last installation that this one no longer has.
-if [ -r "$manifest" ]; then
-    grep -Fvx -f "$work/installed" "$manifest" >"$work/stale" || true
-    while read -r file; do
-        rm -f "$file"
-    done <"$work/stale"
-fi
-mkdir -p "$prefix/share/ecr-broker"
-mv "$work/installed" "$manifest"
 echo "installed $archives below $prefix"
-[ -z "${next-}" ] || echo "next: $next"
+$with_service || exit 0
+systemctl try-restart ecr-broker.service ||
+    fail "ecr-broker.service: the new broker does not start; see: journalctl -u ecr-broker"
+echo 'next: edit /etc/ecr-broker/config.toml, then: systemctl enable --now ecr-broker'

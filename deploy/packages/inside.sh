@@ -88,6 +88,21 @@ refuses() {
     diff <(echo "$before") <(installed) >/packages/changed || fail "install.sh ${*:2} changed files: $(</packages/changed)"
 }
 
+# aborts PROGRAM PATTERN: install.sh ends where PROGRAM fails with an argument of that pattern; what it put can be uninstalled.
+aborts() {
+    mkdir -p /packages/stubs
+    install -m 0755 /dev/stdin "/packages/stubs/$1" <<END
+#!/bin/sh
+case "\$*" in $2) exit 1 ;; esac
+exec $(type -P "$1") "\$@"
+END
+    ! PATH=/packages/stubs:$PATH /packages/install.sh --from /packages >/packages/install.log 2>&1 || fail "install.sh succeeded without $1"
+    rm "/packages/stubs/$1"
+    [[ -e /usr/local/bin/ecr-broker ]] || fail "install.sh ended before $1: $(</packages/install.log)"
+    /packages/install.sh --uninstall >/packages/install.log 2>&1 || fail "install.sh --uninstall after $1: $(</packages/install.log)"
+    gone
+}
+
 # gone: the programs, unit, pages and the service are away.
 gone() {
     local left
@@ -131,6 +146,9 @@ gone
 step 'rpm: removed'
 
 refuses 'the unit hides it' --prefix /root/ecr-broker
+aborts install '*/ecr-broker.socket.new'
+aborts systemd-sysusers ecr-broker.conf
+step 'archive: aborted and removed'
 rm -r /etc/ecr-broker
 (umask 077 && /packages/install.sh --from /packages) >/packages/install.log 2>&1 || fail "install.sh: $(</packages/install.log)"
 use_simulated_aws
