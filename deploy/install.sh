@@ -11,7 +11,7 @@ usage: install.sh --from URL_OR_DIRECTORY [--version VERSION] [--checksum SHA256
        install.sh --uninstall [--prefix DIRECTORY]
   --from URL_OR_DIRECTORY  the release: its archives beside SHA256SUMS
   --version VERSION        such as 0.2.0 (default: the only one that SHA256SUMS names)
-  --checksum SHA256        of SHA256SUMS itself: a release that is not this one is refused
+  --checksum SHA256        of SHA256SUMS itself, as sha256sum prints it: a release that is not this one is refused
   --prefix DIRECTORY       default: /usr/local; the systemd unit is installed with it only as root, and not below /home and /root
   --helper-only            docker's credential helper alone, for hosts without a broker
   --without-service        no systemd unit, also as root: for hosts that only run clients
@@ -30,7 +30,17 @@ while [ $# -gt 0 ]; do
     case $1 in
     --from | --version | --checksum | --prefix)
         [ $# -ge 2 ] || { usage >&2; exit 2; }
-        case $1 in --from) from=$2 ;; --version) version=$2 ;; --checksum) checksum=$2 ;; --prefix) prefix=$2 ;; esac
+        case $1 in
+        --from) from=$2 ;;
+        --version) version=$2 ;;
+        --prefix) prefix=$2 ;;
+        --checksum)
+            # Also the whole line that sha256sum prints. An empty variable would switch the check off.
+            checksum=${2%% *}
+            printf '%s\n' "$checksum" | grep -Eqx '[0-9a-fA-F]{64}' ||
+                fail "--checksum: '$checksum' is not a SHA-256; pass what \`sha256sum SHA256SUMS\` prints"
+            ;;
+        esac
         shift 2
         ;;
     --helper-only) helper_only=true; shift ;;

@@ -89,6 +89,28 @@ passes 'release: bills name what is linked' bill_has "${bill[0]}" aws-lc-sys aws
 passes 'release: bills name what is linked on Windows' bill_has "$work/one"/docker-credential-ecr-broker-*-windows-arm64.cdx.json aws-lc-sys schannel tonic
 catches 'a bill of materials without a crate' bill_has "$work/one"/docker-credential-ecr-broker-*-windows-arm64.cdx.json aws-sdk-ecr
 
+installs() { # CHECKSUM: install.sh takes it for the release
+    rm -rf "$work/prefix"
+    "$work/one/install.sh" --from "$work/one" --prefix "$work/prefix" --without-service --checksum "$1" >"$work/install" 2>&1 || { cat "$work/install"; return 1; }
+    [[ -x $work/prefix/bin/ecr-broker ]]
+}
+# says TEXT COMMAND...: the command fails with the text.
+says() {
+    local said
+    ! said=$("${@:2}" 2>&1) || { echo 'no failure'; return 1; }
+    [[ $said == *"$1"* ]] || { echo "$said"; return 1; }
+}
+sum=$(sha256sum "$work/one/SHA256SUMS")
+passes 'install.sh: a checksum' installs "${sum%% *}"
+passes 'install.sh: a checksum as sha256sum prints it' installs "$sum"
+passes 'install.sh: another checksum is refused' says 'is not the one of --checksum' installs "${sum:1:63}${sum:0:1}"
+passes 'install.sh: an empty checksum is refused' says "'' is not a SHA-256" installs ''
+action() { # FROM CHECKSUM: the step of the action
+    FROM=$1 CHECKSUM=$2 VERSION='' RUNNER_TEMP=$work GITHUB_PATH=/dev/null GITHUB_ACTION_PATH=deploy/github-action deploy/github-action/setup
+}
+passes 'GitHub action: an address without a checksum is refused' says '::error::checksum: it is empty' action https://127.0.0.1:9 ''
+passes 'GitHub action: another checksum is refused' says 'is not the one of --checksum' action "$work/one" "${sum:1:63}${sum:0:1}"
+
 formula=$work/one/docker-credential-ecr-broker.rb
 formula_fits() { # it is Ruby, has no open place, and names four archives by their checksums
     local url sum
