@@ -13,9 +13,11 @@ deb=$(echo /packages/*_"$arch".deb)
 rpm=$(echo /packages/*."$(uname --machine)".rpm)
 start=$(cut -d' ' -f1 /proc/uptime)
 
+# Where a step's output goes to a log, too.
+exec 3>&1
 fail() {
-    printf 'failed: %s\n' "$*"
-    systemctl status --no-pager --full ecr-broker || true
+    printf 'failed: %s\n' "$*" >&3
+    systemctl status --no-pager --full ecr-broker >&3 || true
     exit 1
 }
 
@@ -61,17 +63,27 @@ serves() {
     [[ -n $(password) ]] || fail "docker's helper got no password"
 }
 
-# upgrades COMMAND…: a running broker becomes the new one, and keeps credentials and the operator's configuration.
+# upgrades LOG COMMAND...: a running broker becomes the new one, and keeps credentials and the operator's configuration.
 upgrades() {
     local before pid
     printf '\n# edited by the operator\n' >>"$config"
     before=$(password)
     pid=$(systemctl show --value --property=MainPID ecr-broker)
-    "$@"
+    "${@:2}" >"$1" 2>&1 || fail "the upgrade failed: $(<"$1")"
     [[ $(systemctl is-active ecr-broker) == active ]] || fail 'the broker does not run after the upgrade'
     [[ $(systemctl show --value --property=MainPID ecr-broker) != "$pid" ]] || fail 'the old broker runs on after the upgrade'
     [[ $(password) == "$before" ]] || fail 'the credential was lost in the upgrade'
     grep -q '^# edited by the operator' "$config" || fail 'the upgrade replaced the configuration'
+}
+
+# upgrades_broken LOG COMMAND...: the upgrade of a broker that its configuration keeps from starting succeeds, and says so in the log.
+# Then the broker runs again.
+upgrades_broken() {
+    printf 'no setting\n' >>"$config"
+    "${@:2}" >"$1" 2>&1 || fail "the upgrade failed: $(<"$1")"
+    grep -q 'does not start' "$1" || fail "the upgrade did not say that the broker does not start: $(<"$1")"
+    sed -i '$d' "$config"
+    systemctl restart ecr-broker || fail 'systemctl restart'
 }
 
 # installed: the files that install.sh may change; one that is replaced has another inode.
@@ -122,8 +134,9 @@ use_simulated_aws
 systemctl enable --quiet --now ecr-broker || fail 'systemctl enable --now'
 serves
 step 'deb: service started, credentials for get and docker'
-upgrades apt-get install -q -y --reinstall "$deb" >/packages/apt.log 2>&1 || fail "upgrade: $(</packages/apt.log)"
-step 'deb: upgraded while it runs'
+upgrades /packages/apt.log apt-get install -q -y --reinstall "$deb"
+upgrades_broken /packages/apt.log apt-get install -q -y --reinstall "$deb"
+step 'deb: upgraded while it runs, also with a broken configuration'
 apt-get remove -q -y ecr-broker >/packages/apt.log 2>&1 || fail "apt-get remove: $(</packages/apt.log)"
 gone
 [[ -e $config ]] || fail 'the removal took the configuration'
@@ -138,8 +151,9 @@ complete site-functions
 systemctl start ecr-broker || fail 'systemctl start'
 serves
 step 'rpm: installed, service started, credentials for get and docker'
-upgrades rpm --upgrade --force --nodeps "$rpm" 2>/packages/rpm.log || fail "rpm --upgrade: $(</packages/rpm.log)"
-step 'rpm: upgraded while it runs'
+upgrades /packages/rpm.log rpm --upgrade --force --nodeps "$rpm"
+upgrades_broken /packages/rpm.log rpm --upgrade --force --nodeps "$rpm"
+step 'rpm: upgraded while it runs, also with a broken configuration'
 rpm --erase ecr-broker 2>/packages/rpm.log || fail "rpm --erase: $(</packages/rpm.log)"
 gone
 [[ -e $config.rpmsave ]] || fail "the removal took the operator's configuration"
@@ -156,8 +170,12 @@ systemctl enable --quiet --now ecr-broker || fail 'systemctl enable --now'
 [[ -r /usr/local/share/zsh/site-functions/_ecr-broker ]] || fail 'install.sh installed no completion for zsh'
 serves
 step 'archive: installed under umask 077, service started, credentials for get and docker'
-upgrades /packages/install.sh --from /packages >/packages/install.log 2>&1 || fail "install.sh again: $(</packages/install.log)"
-step 'archive: upgraded while it runs'
+upgrades /packages/install.log /packages/install.sh --from /packages
+again() {
+    ! /packages/install.sh --from /packages || fail 'install.sh succeeded with a broken configuration'
+}
+upgrades_broken /packages/install.log again
+step 'archive: upgraded while it runs, also with a broken configuration'
 refuses 'has the service' --without-service
 refuses 'has the service' --helper-only
 refuses 'starts /usr/local/bin/ecr-broker' --prefix /opt/ecr-broker

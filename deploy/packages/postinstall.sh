@@ -14,4 +14,6 @@ configure) before=$2 ;;
 *) [ "$1" -gt 1 ] && before=$1 || before='' ;;
 esac
 # A running broker becomes the new one: calls in flight finish first, and its cached credentials stay.
-[ -z "$before" ] || systemctl try-restart ecr-broker.service
+# One that cannot start is not a reason to leave the package, and what depends on it, unconfigured.
+[ -z "$before" ] || systemctl try-restart ecr-broker.service ||
+    echo 'ecr-broker: the service does not start after the upgrade; see: journalctl -u ecr-broker' >&2
