@@ -185,6 +185,17 @@ step 'archive: not narrowed, and not doubled, while it runs'
 gone
 [[ -e $config ]] || fail 'the removal took the configuration'
 step 'archive: removed'
+/packages/install.sh --from /packages >/packages/install.log 2>&1 || fail "install.sh: $(</packages/install.log)"
+systemctl enable --quiet --now ecr-broker || fail 'systemctl enable --now'
+apt-get install -q -y --no-install-recommends -o Dpkg::Options::=--force-confold "$deb" >/packages/apt.log 2>&1 ||
+    fail "apt-get install: $(</packages/apt.log)"
+grep -q 'hides the unit of the package' /packages/apt.log || fail "the package said nothing of the other unit: $(</packages/apt.log)"
+/packages/install.sh --uninstall >/packages/install.log 2>&1 || fail "install.sh --uninstall: $(</packages/install.log)"
+systemctl enable --quiet --now ecr-broker || fail 'systemctl enable --now'
+serves
+apt-get purge -q -y ecr-broker >/packages/apt.log 2>&1 || fail "apt-get purge: $(</packages/apt.log)"
+gone
+step 'archive: replaced by the deb'
 /packages/install.sh --from /packages --without-service >/packages/install.log 2>&1 || fail "install.sh: $(</packages/install.log)"
 refuses 'has both programs' --without-service --helper-only
 /packages/install.sh --uninstall >/packages/install.log 2>&1 || fail "install.sh --uninstall: $(</packages/install.log)"

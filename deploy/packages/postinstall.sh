@@ -6,6 +6,10 @@ set -e
 if command -v systemd-sysusers >/dev/null; then
     systemd-sysusers ecr-broker.conf
 fi
+# The unit of install.sh runs its own program, so upgrades of the package would have no effect.
+[ ! -e /etc/systemd/system/ecr-broker.service ] ||
+    echo 'ecr-broker: /etc/systemd/system/ecr-broker.service hides the unit of the package; run: install.sh --uninstall &&' \
+        'systemctl enable --now ecr-broker' >&2
 [ -d /run/systemd/system ] || exit 0
 systemctl daemon-reload
 
