@@ -48,5 +48,19 @@ permits() { # FILE
     done
 }
 passes "apparmor.d: the unit's directories" permits "$host/apparmor.d/ecr-broker"
+# So are the programs of the packages and of install.sh.
+runs_programs() { # FILE
+    local rules program
+    # Braces mean in a profile what they mean to bash.
+    rules=$(sed -n 's|^  \(/[a-z/{},]*/ecr-broker\) mr,$|\1|p' "$1")
+    rules=$(eval "printf '%s\n' $rules")
+    for program in "$(sed -n 's/^ExecStart=\([^ ]*\).*/\1/p' deploy/systemd/ecr-broker.service)" \
+        "$(sed -n 's/^from=.* prefix=\([^ ]*\) .*/\1/p' deploy/install.sh)/bin/ecr-broker"; do
+        grep -qxF "$program" <<<"$rules" || { echo "$program is not in: $rules"; return 1; }
+    done
+}
+passes 'apparmor.d: the programs' runs_programs "$host/apparmor.d/ecr-broker"
+replaced "$host/apparmor.d/ecr-broker" '{local/,}' '' >"$work/apparmor.profile"
+catches 'a profile without the program of install.sh' runs_programs "$work/apparmor.profile"
 replaced "$host/apparmor.d/ecr-broker" '/var/log/ecr-broker/** rw,' '/var/log/ecr-broker/** r,' >"$work/apparmor.profile"
 catches 'an audit log that the profile refuses' permits "$work/apparmor.profile"
