@@ -15,7 +15,7 @@ usage: install.sh --from URL_OR_DIRECTORY [--version VERSION] [--checksum SHA256
   --prefix DIRECTORY       default: /usr/local; the systemd unit is installed with it only as root, and not below /home and /root
   --helper-only            docker's credential helper alone, for hosts without a broker
   --without-service        no systemd unit, also as root: for hosts that only run clients
-  --uninstall              remove the programs, pages and units; the configuration and the user stay
+  --uninstall              remove the programs, pages and units; the configuration, what you edited and the user stay
 The archive must have the checksum of SHA256SUMS. Fetch that file from where you trust it, or name its checksum.
 END
 }
@@ -55,6 +55,7 @@ prefix=${prefix%/}
 record=$prefix/share/ecr-broker
 manifest=$record/installed
 unit=/etc/systemd/system/ecr-broker.service
+rotation=/etc/logrotate.d/ecr-broker
 
 with_systemd() {
     [ "$(id -u)" = 0 ] && [ -d /run/systemd/system ]
@@ -65,10 +66,26 @@ has() {
     [ -r "$manifest" ] && grep -Fqx "$1" "$manifest"
 }
 
+# packaged: prints the unit of a package, if there is one.
+packaged() {
+    for file in /usr/lib/systemd/system/ecr-broker.service /lib/systemd/system/ecr-broker.service; do
+        [ ! -e "$file" ] || { echo "$file"; return; }
+    done
+    return 1
+}
+
+# unedited: the operator did not change the settings of logrotate. The record has what was installed.
+unedited() {
+    cmp -s "$rotation" "$record/logrotate"
+}
+
 if $uninstall; then
     [ -r "$manifest" ] || fail "$manifest is missing: install.sh installed nothing below $prefix"
     if with_systemd && has "$unit"; then
         systemctl --no-reload disable --now ecr-broker.socket ecr-broker.service 2>/dev/null || true
+    fi
+    if has "$record/logrotate" && unedited && ! packaged >/dev/null; then
+        rm -f "$rotation"
     fi
     while read -r file; do
         rm -f "$file" "$file.new"
@@ -92,9 +109,7 @@ with_service=false
 if $service && ! $helper_only && with_systemd; then
     with_service=true
     # Units of /etc replace those of a package, so its upgrades would have no effect.
-    for packaged in /usr/lib/systemd/system/ecr-broker.service /lib/systemd/system/ecr-broker.service; do
-        [ ! -e "$packaged" ] || fail "$packaged: a package owns the service; remove the package, or add --without-service"
-    done
+    ! owned=$(packaged) || fail "$owned: a package owns the service; remove the package, or add --without-service"
     starts=$(sed -n 's/^ExecStart=\([^ ]*\).*/\1/p' "$unit" 2>/dev/null) || true
     case $starts in
     '' | "$prefix/bin/ecr-broker") ;;
@@ -163,6 +178,7 @@ each() {
     "$1" 0644 "$work/ecr-broker.service" "$unit"
     "$1" 0644 "$work/ecr-broker.socket" /etc/systemd/system/ecr-broker.socket
     "$1" 0644 "$content/systemd/sysusers.d/ecr-broker.conf" /etc/sysusers.d/ecr-broker.conf
+    "$1" 0644 "$content/host/logrotate.d/ecr-broker" "$record/logrotate"
 }
 
 note() {
@@ -180,6 +196,7 @@ put() {
 each note
 cat "$manifest" "$work/installed" 2>/dev/null | sort -u >"$work/union"
 put 0644 "$work/union" "$manifest"
+if [ ! -e "$rotation" ] || unedited; then rotate=true; else rotate=false; fi
 each put
 # Files of the last installation that this one no longer has.
 grep -Fvx -f "$work/installed" "$manifest" >"$work/stale" || true
@@ -189,8 +206,9 @@ done <"$work/stale"
 put 0644 "$work/installed" "$manifest"
 
 if $with_service; then
-    # The operator's: it is not replaced.
+    # The operator's: neither is replaced once it is edited.
     [ -e /etc/ecr-broker/config.toml ] || put 0644 "$content/systemd/config.toml" /etc/ecr-broker/config.toml
+    ! $rotate || put 0644 "$content/host/logrotate.d/ecr-broker" "$rotation"
     systemd-sysusers ecr-broker.conf || fail "systemd-sysusers: it made no user ecr-broker; mend that, and run install.sh again"
     systemctl daemon-reload
 fi

@@ -4,6 +4,7 @@ set -euo pipefail
 
 registry=123456789012.dkr.ecr.eu-central-1.amazonaws.com
 config=/etc/ecr-broker/config.toml
+rotation=/etc/logrotate.d/ecr-broker
 
 step() {
     printf '%5.1f s  %s\n' "$(cut -d' ' -f1 /proc/uptime | awk -v "start=$start" '{ print $1 - start }')" "$*"
@@ -39,7 +40,7 @@ use_simulated_aws() {
 
 complete() { # ZSH_DIRECTORY
     local file
-    for file in /usr/bin/{ecr-broker,docker-credential-ecr-broker} /usr/lib/systemd/system/ecr-broker.{service,socket} "$config" /etc/logrotate.d/ecr-broker \
+    for file in /usr/bin/{ecr-broker,docker-credential-ecr-broker} /usr/lib/systemd/system/ecr-broker.{service,socket} "$config" "$rotation" \
         /usr/share/man/man1/ecr-broker{,-serve,-config-check}.1.gz /usr/share/zsh/"$1"/_ecr-broker \
         /usr/share/{bash-completion/completions/ecr-broker,fish/vendor_completions.d/ecr-broker.fish} /usr/share/doc/ecr-broker/copyright; do
         [[ -r $file ]] || fail "$file was not installed"
@@ -168,6 +169,8 @@ rm -r /etc/ecr-broker
 use_simulated_aws
 systemctl enable --quiet --now ecr-broker || fail 'systemctl enable --now'
 [[ -r /usr/local/share/zsh/site-functions/_ecr-broker ]] || fail 'install.sh installed no completion for zsh'
+[[ -r $rotation ]] || fail 'install.sh installed no settings for logrotate'
+echo '# edited by the operator' >>"$rotation"
 serves
 step 'archive: installed under umask 077, service started, credentials for get and docker'
 upgrades /packages/install.log /packages/install.sh --from /packages
@@ -175,6 +178,7 @@ again() {
     ! /packages/install.sh --from /packages || fail 'install.sh succeeded with a broken configuration'
 }
 upgrades_broken /packages/install.log again
+grep -q '^# edited by the operator' "$rotation" || fail 'the upgrade replaced the settings for logrotate'
 step 'archive: upgraded while it runs, also with a broken configuration'
 refuses 'has the service' --without-service
 refuses 'has the service' --helper-only
@@ -184,6 +188,8 @@ step 'archive: not narrowed, and not doubled, while it runs'
 /packages/install.sh --uninstall >/packages/install.log 2>&1 || fail "install.sh --uninstall: $(</packages/install.log)"
 gone
 [[ -e $config ]] || fail 'the removal took the configuration'
+[[ -e $rotation ]] || fail 'the removal took the edited settings for logrotate'
+rm "$rotation"
 step 'archive: removed'
 /packages/install.sh --from /packages >/packages/install.log 2>&1 || fail "install.sh: $(</packages/install.log)"
 systemctl enable --quiet --now ecr-broker || fail 'systemctl enable --now'
@@ -193,6 +199,7 @@ grep -q 'hides the unit of the package' /packages/apt.log || fail "the package s
 /packages/install.sh --uninstall >/packages/install.log 2>&1 || fail "install.sh --uninstall: $(</packages/install.log)"
 systemctl enable --quiet --now ecr-broker || fail 'systemctl enable --now'
 serves
+[[ -e $rotation ]] || fail "the archive's removal took the package's settings for logrotate"
 apt-get purge -q -y ecr-broker >/packages/apt.log 2>&1 || fail "apt-get purge: $(</packages/apt.log)"
 gone
 step 'archive: replaced by the deb'
