@@ -90,8 +90,12 @@ if $uninstall; then
     while read -r file; do
         rm -f "$file" "$file.new"
     done <"$manifest"
-    rm -f "$manifest" "$manifest.new"
-    rmdir "$record" 2>/dev/null || true
+    directories=$(LC_ALL=C sort -ru "$record/directories" 2>/dev/null) || true
+    rm -f "$manifest" "$manifest.new" "$record/directories"
+    # Those that the installation made, the deepest first; others have put files into some.
+    printf '%s\n' "$directories" "$record" | while read -r directory; do
+        rmdir "$directory" 2>/dev/null || true
+    done
     ! with_systemd || systemctl daemon-reload
     echo "removed; /etc/ecr-broker and the user ecr-broker stay"
     exit
@@ -181,8 +185,14 @@ each() {
     "$1" 0644 "$content/host/logrotate.d/ecr-broker" "$record/logrotate"
 }
 
+# note MODE FILE TARGET: lists the file, and the directories that are missing on its way.
 note() {
     printf '%s\n' "$3" >>"$work/installed"
+    directory=$(dirname "$3")
+    while [ ! -d "$directory" ]; do
+        printf '%s\n' "$directory" >>"$work/directories"
+        directory=$(dirname "$directory")
+    done
 }
 
 # put MODE FILE TARGET: installs a file under another name first, so that a running program is replaced at once.
@@ -194,8 +204,10 @@ put() {
 
 # Before the first file, with those of the last installation: --uninstall removes what an aborted run has put, too.
 each note
-cat "$manifest" "$work/installed" 2>/dev/null | sort -u >"$work/union"
-put 0644 "$work/union" "$manifest"
+for list in installed directories; do
+    cat "$record/$list" "$work/$list" 2>/dev/null | sort -u >"$work/union"
+    put 0644 "$work/union" "$record/$list"
+done
 if [ ! -e "$rotation" ] || unedited; then rotate=true; else rotate=false; fi
 each put
 # Files of the last installation that this one no longer has.

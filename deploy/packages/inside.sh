@@ -113,19 +113,19 @@ END
     rm "/packages/stubs/$1"
     [[ -e /usr/local/bin/ecr-broker ]] || fail "install.sh ended before $1: $(</packages/install.log)"
     /packages/install.sh --uninstall >/packages/install.log 2>&1 || fail "install.sh --uninstall after $1: $(</packages/install.log)"
-    gone
 }
 
-# gone: the programs, unit, pages and the service are away.
+# gone FILE...: the service is away, and of all files and directories these alone are left.
 gone() {
     local left
-    left=$(find /usr /etc/systemd -name '*ecr-broker*' -not -type d -not -name 'ecr-broker.conf' | head -n 3)
-    [[ -z $left ]] || fail "left after the removal: $left"
+    left=$(find /usr /etc | sort | comm -3 /packages/clean - | tr -d '\t')
+    [[ $left == "$(printf '%s\n' "$@" | sort)" ]] || fail "left after the removal: $left"
     [[ $(systemctl show --value --property=LoadState ecr-broker) == not-found ]] || fail 'the unit is left after the removal'
     ! readlink /proc/[0-9]*/exe | grep -q '^/usr/bin/ecr-broker' || fail 'the broker runs after the removal'
 }
 
 export DEBIAN_FRONTEND=noninteractive
+find /usr /etc | sort >/packages/clean
 apt-get install -q -y --no-install-recommends "$deb" >/packages/apt.log 2>&1 || fail "apt-get install: $(</packages/apt.log)"
 complete vendor-completions
 refuses 'a package owns the service'
@@ -139,13 +139,14 @@ upgrades /packages/apt.log apt-get install -q -y --reinstall "$deb"
 upgrades_broken /packages/apt.log apt-get install -q -y --reinstall "$deb"
 step 'deb: upgraded while it runs, also with a broken configuration'
 apt-get remove -q -y ecr-broker >/packages/apt.log 2>&1 || fail "apt-get remove: $(</packages/apt.log)"
-gone
-[[ -e $config ]] || fail 'the removal took the configuration'
+gone /etc/ecr-broker "$config" /etc/ecr-broker/environment "$rotation"
 apt-get purge -q -y ecr-broker >/packages/apt.log 2>&1 || fail "apt-get purge: $(</packages/apt.log)"
-[[ ! -e $config ]] || fail 'the purge left the configuration'
-[[ -e /etc/ecr-broker/environment ]] || fail "the purge took the operator's file"
+gone /etc/ecr-broker /etc/ecr-broker/environment
 step 'deb: removed and purged'
 
+# Of RPM systems' package "filesystem", so a package for them does not own these.
+filesystem=(/usr/share/fish /usr/share/fish/vendor_completions.d /usr/share/zsh/site-functions)
+mkdir "${filesystem[@]}"
 # Debian's rpm knows none of Debian's packages, so their names cannot be looked up.
 rpm --install --nodeps "$rpm" 2>/packages/rpm.log || fail "rpm --install: $(</packages/rpm.log)"
 complete site-functions
@@ -156,15 +157,21 @@ upgrades /packages/rpm.log rpm --upgrade --force --nodeps "$rpm"
 upgrades_broken /packages/rpm.log rpm --upgrade --force --nodeps "$rpm"
 step 'rpm: upgraded while it runs, also with a broken configuration'
 rpm --erase ecr-broker 2>/packages/rpm.log || fail "rpm --erase: $(</packages/rpm.log)"
-gone
-[[ -e $config.rpmsave ]] || fail "the removal took the operator's configuration"
-step 'rpm: removed'
+gone /etc/ecr-broker "$config.rpmsave" /etc/ecr-broker/environment "${filesystem[@]}"
+rm -r /etc/ecr-broker
+rpm --install --nodeps "$rpm" 2>/packages/rpm.log || fail "rpm --install: $(</packages/rpm.log)"
+rpm --erase ecr-broker 2>/packages/rpm.log || fail "rpm --erase: $(</packages/rpm.log)"
+gone "${filesystem[@]}"
+rm -r /usr/share/fish /usr/share/zsh/site-functions
+step 'rpm: removed, with and without files of the operator'
 
 refuses 'the unit hides it' --prefix /root/ecr-broker
 aborts install '*/ecr-broker.socket.new'
+gone
 aborts systemd-sysusers ecr-broker.conf
-step 'archive: aborted and removed'
+gone /etc/ecr-broker "$config"
 rm -r /etc/ecr-broker
+step 'archive: aborted and removed'
 (umask 077 && /packages/install.sh --from /packages) >/packages/install.log 2>&1 || fail "install.sh: $(</packages/install.log)"
 use_simulated_aws
 systemctl enable --quiet --now ecr-broker || fail 'systemctl enable --now'
@@ -186,9 +193,7 @@ refuses 'starts /usr/local/bin/ecr-broker' --prefix /opt/ecr-broker
 serves
 step 'archive: not narrowed, and not doubled, while it runs'
 /packages/install.sh --uninstall >/packages/install.log 2>&1 || fail "install.sh --uninstall: $(</packages/install.log)"
-gone
-[[ -e $config ]] || fail 'the removal took the configuration'
-[[ -e $rotation ]] || fail 'the removal took the edited settings for logrotate'
+gone /etc/ecr-broker "$config" /etc/ecr-broker/environment "$rotation"
 rm "$rotation"
 step 'archive: removed'
 /packages/install.sh --from /packages >/packages/install.log 2>&1 || fail "install.sh: $(</packages/install.log)"
@@ -201,11 +206,11 @@ systemctl enable --quiet --now ecr-broker || fail 'systemctl enable --now'
 serves
 [[ -e $rotation ]] || fail "the archive's removal took the package's settings for logrotate"
 apt-get purge -q -y ecr-broker >/packages/apt.log 2>&1 || fail "apt-get purge: $(</packages/apt.log)"
-gone
+gone /etc/ecr-broker /etc/ecr-broker/environment
 step 'archive: replaced by the deb'
 /packages/install.sh --from /packages --without-service >/packages/install.log 2>&1 || fail "install.sh: $(</packages/install.log)"
 refuses 'has both programs' --without-service --helper-only
 /packages/install.sh --uninstall >/packages/install.log 2>&1 || fail "install.sh --uninstall: $(</packages/install.log)"
-gone
+gone /etc/ecr-broker /etc/ecr-broker/environment
 step 'archive: programs alone installed and removed'
 touch /packages/passed
