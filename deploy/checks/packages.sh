@@ -155,6 +155,7 @@ tried() { # DIRECTORY
     deploy/packages/try --base "$work/base" "$1" >"$work/try" 2>&1 || { cat "$work/try"; return 1; }
 }
 passes 'release: installed, run, upgraded and removed under systemd' tried "$work/release"
+sed 's/^/    /' "$work/try"
 mkdir "$work/forgetful"
 cp --recursive deploy "$work/forgetful"
 ln -s "$PWD"/{build.rs,Cargo.lock,Cargo.toml,CHANGELOG.md,LICENSE,NOTICE,benches,examples,src,tests} "$work/forgetful"

@@ -6,13 +6,18 @@ registry=123456789012.dkr.ecr.eu-central-1.amazonaws.com
 config=/etc/ecr-broker/config.toml
 rotation=/etc/logrotate.d/ecr-broker
 
+now() {
+    cut --delimiter=' ' --fields=1 /proc/uptime
+}
+# step WHAT: says so, with the seconds since the last step.
+start=$(now)
 step() {
-    printf '%5.1f s  %s\n' "$(cut -d' ' -f1 /proc/uptime | awk -v "start=$start" '{ print $1 - start }')" "$*"
+    printf '%5.1f s  %s\n' "$(now | awk -v "start=$start" '{ print $1 - start }')" "$*"
+    start=$(now)
 }
 arch=$(dpkg --print-architecture)
 deb=$(echo /packages/*_"$arch".deb)
 rpm=$(echo /packages/*."$(uname --machine)".rpm)
-start=$(cut -d' ' -f1 /proc/uptime)
 
 # Where a step's output goes to a log, too.
 exec 3>&1
