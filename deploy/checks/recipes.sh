@@ -125,12 +125,14 @@ passes 'ecs: the sidecar serves by its command and its health check' sidecar_ser
 replaced "$recipes/ecs/sidecar.json" ', "--allow-loopback"' '' >"$work/task.json"
 catches 'a sidecar that admits no container' sidecar_serves "$work/task.json"
 
+lint_finds_nothing() { # BROKER
+    "$ECR_BROKER" policy check --config "$1" >"$work/said" && [[ $(<"$work/said") = *', no findings' ]]
+}
 decides() { # SYSTEM BROKER
-    local said
-    said=$("$ECR_BROKER" policy check --config "$2") && [[ $said = *', no findings' ]] &&
+    lint_finds_nothing "$2" &&
         "$ECR_BROKER" config check --config "$2" >"$work/said" &&
         "$ECR_BROKER" policy test --config "$2" "$recipes/$1/expectations.toml" >"$work/said" && return
-    printf '%s\n' "$said" "$(<"$work/said")"
+    cat "$work/said"
     return 1
 }
 for broker in "$recipes"/*/broker.toml; do
@@ -139,3 +141,12 @@ for broker in "$recipes"/*/broker.toml; do
 done
 replaced "$recipes/github/broker.toml" ', event_name = "push", ref = "refs/heads/main"' '' >"$work/broker.toml"
 catches 'a grant for pull requests of strangers' decides github "$work/broker.toml"
+# An issuer that serves every customer of its platform.
+replaced "$recipes/gitlab/broker.toml" https://gitlab.example https://gitlab.com >"$work/gitlab.toml"
+passes 'gitlab.com: a grant with the ID of a project' lint_finds_nothing "$work/gitlab.toml"
+replaced "$work/gitlab.toml" 'project_id = "456", ' '' >"$work/broker.toml"
+catches 'a grant for every project of gitlab.com' lint_finds_nothing "$work/broker.toml"
+replaced "$work/gitlab.toml" 'project_id = "456"' 'project_path = "team/app"' >"$work/broker.toml"
+catches 'a grant for a path that others can register later' lint_finds_nothing "$work/broker.toml"
+replaced "$recipes/buildkite/broker.toml" "$(grep -o 'pipeline_id = "[^"]*", ' "$recipes/buildkite/broker.toml")" '' >"$work/broker.toml"
+catches 'a grant for every organization of Buildkite' lint_finds_nothing "$work/broker.toml"

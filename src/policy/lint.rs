@@ -4,11 +4,14 @@ use std::fmt;
 
 use spiffe::TrustDomain;
 
+use self::shared_issuer::{Customers, GITHUB, SharedIssuer};
 use super::grant::{Effect, Grant, Policy};
 use super::pattern::{Accounts, BrokerPattern, CallerPattern, RegistryPattern, TokenPattern, ViaPattern};
 use crate::caller::DnsName;
 use crate::profile::{Access, Profile};
 use crate::registry::Partition;
+
+mod shared_issuer;
 
 /// A likely mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,21 +46,19 @@ pub struct AcceptedIdentities {
     pub issuers: Vec<(String, String)>,
 }
 
-/// The issuer in GitHub's tokens.
-const GITHUB: &str = "https://token.actions.githubusercontent.com";
-
 /// Finds likely mistakes in a policy. `profiles` are the profiles that its grants name.
 #[must_use]
 pub fn lint(policy: &Policy, profiles: &[Profile], accepted: &AcceptedIdentities) -> Vec<Finding> {
     let grants = policy.grants();
     let of_grant = |(index, grant): (usize, &Grant)| {
         let problems = [
+            strangers(grant, accepted, Customers::Any),
             every_account(grant),
             push_everywhere(grant, profiles),
             user_zero(grant),
             unreachable(grant, accepted),
             any_node(grant),
-            renamed_repository(grant, accepted),
+            strangers(grant, accepted, Customers::Named),
             pull_requests(grant, accepted),
             misspelt_region(grant),
             several_partitions(grant),
@@ -192,19 +193,15 @@ fn pull_requests(grant: &Grant, accepted: &AcceptedIdentities) -> Option<String>
     })
 }
 
-/// A repository or an organisation can give up its name, and another can then register it. Its number stays.
-fn renamed_repository(grant: &Grant, accepted: &AcceptedIdentities) -> Option<String> {
-    let numbered = |pattern: &TokenPattern| {
-        let number = |name: &str| matches!(name, "repository_id" | "repository_owner_id");
-        pattern.claims.iter().any(|(name, value)| number(name) && !value.is_open())
+/// A shared issuer signs tokens for every customer, and a customer's name can become that of another.
+fn strangers(grant: &Grant, accepted: &AcceptedIdentities, customers: Customers) -> Option<String> {
+    let problem = |caller: &CallerPattern| {
+        let pattern = caller.token()?;
+        let (_, url) = accepted.issuers.iter().find(|(name, _)| *name == pattern.issuer)?;
+        let issuer = SharedIssuer::of(url)?;
+        (issuer.customers(url, pattern) == customers).then(|| issuer.problem(customers))?
     };
-    let by_name = |caller: &CallerPattern| {
-        caller.token().is_some_and(|pattern| is_github(&pattern.issuer, accepted) && !numbered(pattern))
-    };
-    (grant.effect != Effect::Deny && grant.callers.iter().any(by_name)).then(|| {
-        "it allows GitHub tokens by a name that others can register later; require repository_id or repository_owner_id"
-            .to_owned()
-    })
+    grant.callers.iter().filter(|_| grant.effect != Effect::Deny).find_map(problem)
 }
 
 /// AWS names regions after points of the compass. A misspelt region in a deny lets through what the deny must stop.

@@ -21,7 +21,7 @@ fn user() -> CallerPattern {
 fn accepted() -> AcceptedIdentities {
     AcceptedIdentities {
         trust_domains: vec![TrustDomain::new("a.example").unwrap()],
-        issuers: vec![("github".into(), GITHUB.into())],
+        issuers: vec![("github".into(), GITHUB.into()), ("gitlab".into(), "https://gitlab.com".into())],
         ..AcceptedIdentities::default()
     }
 }
@@ -112,10 +112,11 @@ fn lint_finds_mistakes_of_operator_grants() {
         effect: Effect::Operate,
         max_lifetime: None,
     };
-    let token = |claims: &[(&str, &str)]| {
+    let of = |issuer: &str, claims: &[(&str, &str)]| {
         let claims = claims.iter().map(|(name, text)| ((*name).to_owned(), text.parse().unwrap()));
-        CallerPattern::Token(TokenPattern { issuer: "github".into(), subject: None, claims: claims.collect() })
+        CallerPattern::Token(TokenPattern { issuer: issuer.into(), subject: None, claims: claims.collect() })
     };
+    let token = |claims: &[(&str, &str)]| of("github", claims);
     let fine = || grant("fine", user(), private("111111111111", "eu-west-*"), Effect::Allow);
     let never = || grant("never", CallerPattern::Uid(7), private("*", "*"), Effect::Deny);
     assert_findings(vec![
@@ -130,6 +131,10 @@ fn lint_finds_mistakes_of_operator_grants() {
         (
             vec![fine(), operators("ops", token(&[("environment", "ops"), ("repository", "a/b")]))],
             Some(("ops", "a name that others can register later")),
+        ),
+        (
+            vec![fine(), operators("ops", of("gitlab", &[("user_login", "root")]))],
+            Some(("ops", "of any gitlab.com project, also of strangers; require project_id")),
         ),
     ]);
     let findings = lint(&Policy::Grants(vec![operators("ops", user())]), &[], &accepted());
@@ -240,8 +245,18 @@ fn lint_finds_tokens_that_strangers_can_get() {
         ),
         (
             vec![grant("open", token("github", "repository_id", "45*"), RegistryPattern::Public, Allow)],
-            Some(("open", "repository_owner_id")),
+            Some(("open", "of any GitHub repository, also of strangers; require repository_id")),
         ),
+        (
+            vec![grant("any", token("gitlab", "ref_protected", "true"), RegistryPattern::Public, Allow)],
+            Some(("any", "of any gitlab.com project, also of strangers; require project_id")),
+        ),
+        (
+            vec![grant("path", token("gitlab", "project_path", "team/app"), RegistryPattern::Public, Allow)],
+            Some(("path", "allows gitlab.com tokens by a name that others can register later")),
+        ),
+        (vec![grant("id", token("gitlab", "project_id", "456"), RegistryPattern::Public, Allow)], None),
+        (vec![grant("no", token("gitlab", "ref_protected", "false"), RegistryPattern::Public, Deny)], None),
         (
             vec![grant("typo", token("gihtub", "repository_id", "456"), RegistryPattern::Public, Allow)],
             Some(("typo", "no [[authentication.jwt]] has that name")),
