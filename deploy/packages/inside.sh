@@ -46,7 +46,7 @@ use_simulated_aws() {
 complete() { # ZSH_DIRECTORY
     local file
     for file in /usr/bin/{ecr-broker,docker-credential-ecr-broker} /usr/lib/systemd/system/ecr-broker.{service,socket} "$config" "$rotation" \
-        /usr/share/man/man1/ecr-broker{,-serve,-config-check}.1.gz /usr/share/zsh/"$1"/_ecr-broker \
+        /usr/share/man/man1/{ecr-broker{,-serve,-config-check},docker-credential-ecr-broker}.1.gz /usr/share/zsh/"$1"/_ecr-broker \
         /usr/share/{bash-completion/completions/ecr-broker,fish/vendor_completions.d/ecr-broker.fish} /usr/share/doc/ecr-broker/copyright; do
         [[ -r $file ]] || fail "$file was not installed"
     done

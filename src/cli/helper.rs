@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use self::options::Options;
+pub(super) use self::options::Options;
 use crate::helper::{Output, Setup, bazel, docker, kubelet};
 
 mod options;

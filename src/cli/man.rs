@@ -12,10 +12,14 @@ use clap_mangen::roff::{Roff, roman};
 use crate::exit_code::Exit;
 use crate::terminal::{print_error, print_line};
 
+#[cfg(feature = "client")]
+mod docker_helper;
+
 const EXAMPLES: &str = "\
 Examples:
   ecr-broker man | man -l -
   ecr-broker man config check | man -l -
+  ecr-broker man docker-credential-ecr-broker | man -l -
   ecr-broker man --directory /usr/share/man/man1
 
 Exit codes: 0 printed or written, 1 the directory cannot be written, 2 unknown command";
@@ -26,7 +30,7 @@ pub(super) struct Args {
     /// Command of the page, such as config check; default: the program
     #[arg(value_name = "COMMAND")]
     command: Vec<String>,
-    /// Write the pages of all commands into this directory
+    /// Write the pages of all commands and of docker's helper into this directory
     #[arg(long, value_name = "DIR", conflicts_with = "command")]
     directory: Option<PathBuf>,
 }
@@ -37,12 +41,17 @@ pub(super) fn run(args: &Args, program: Command) -> anyhow::Result<ExitCode> {
     program.build();
     if let Some(directory) = &args.directory {
         write_all(&program, directory)?;
+        others().iter().try_for_each(|(command, variables)| write(command, Some(variables), directory))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some((other, variables)) = others().into_iter().find(|(other, _)| args.command == [other.get_name()]) {
+        print_line(page(&other, Some(&variables))?.trim_end())?;
         return Ok(ExitCode::SUCCESS);
     }
     let found = args.command.iter().try_fold(&program, |command, name| command.find_subcommand(name).ok_or(name));
     match found {
         Ok(command) => {
-            print_line(page(command)?.trim_end())?;
+            print_line(page(command, None)?.trim_end())?;
             Ok(ExitCode::SUCCESS)
         }
         Err(name) => {
@@ -52,13 +61,30 @@ pub(super) fn run(args: &Args, program: Command) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// Returns the command lines of the other programs, each with the section of its variables.
+fn others() -> Vec<(Command, Roff)> {
+    [
+        #[cfg(feature = "client")]
+        docker_helper::page(),
+    ]
+    .into()
+}
+
 fn write_all(command: &Command, directory: &Path) -> anyhow::Result<()> {
-    let path = directory.join(Man::new(command.clone()).get_filename());
-    fs::write(&path, page(command)?).with_context(|| format!("cannot write {}", path.display()))?;
+    write(command, None, directory)?;
     command.get_subcommands().try_for_each(|below| write_all(below, directory))
 }
 
-fn page(command: &Command) -> anyhow::Result<String> {
+fn write(command: &Command, variables: Option<&Roff>, directory: &Path) -> anyhow::Result<()> {
+    let path = directory.join(file_name(command));
+    fs::write(&path, page(command, variables)?).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn file_name(command: &Command) -> String {
+    Man::new(command.clone()).get_filename()
+}
+
+fn page(command: &Command, variables: Option<&Roff>) -> anyhow::Result<String> {
     let man = Man::new(command.clone()).manual("ecr-broker manual");
     let man = man.source(concat!("ecr-broker ", env!("CARGO_PKG_VERSION")));
     let mut page = Vec::new();
@@ -69,6 +95,9 @@ fn page(command: &Command) -> anyhow::Result<String> {
     man.render_options_section(&mut page)?;
     if command.has_subcommands() {
         man.render_subcommands_section(&mut page)?;
+    }
+    if let Some(variables) = variables {
+        variables.to_writer(&mut page)?;
     }
     let notes = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
     notes.split("\n\n").filter(|notes| !notes.is_empty()).try_for_each(|notes| section(notes).to_writer(&mut page))?;
@@ -101,7 +130,7 @@ mod tests {
     fn page_keeps_the_lines_of_examples() {
         let command =
             Command::new("x").about("Do it").after_long_help("Examples:\n  x a\n  .x b\n\nExit codes: 0 done");
-        let page = page(&command).unwrap();
+        let page = page(&command, None).unwrap();
         assert!(page.contains(".SH EXAMPLES\n.nf\nx a\n\\&.x b\n.fi\n"), "{page}");
         assert!(page.contains(".SH \"EXIT CODES\"\n0 done\n"), "{page}");
     }

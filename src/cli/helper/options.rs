@@ -7,7 +7,7 @@ use crate::helper::Setup;
 
 #[derive(Debug, clap::Args)]
 #[expect(clippy::doc_markdown, reason = "help texts, not Markdown")]
-pub(super) struct Options {
+pub(in crate::cli) struct Options {
     /// Profile to request [env: ECR_BROKER_PROFILE]
     #[arg(long)]
     profile: Option<OsString>,
