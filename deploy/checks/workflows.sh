@@ -24,12 +24,19 @@ passes 'workflows: the compiler of a release' one_compiler "${workflows[@]}"
 mkdir "$work/compiler"
 replaced .github/workflows/ci.yml 'image: rust:1' 'image: rust:2' >"$work/compiler/ci.yml"
 catches 'a container with another compiler' one_compiler "$work/compiler/ci.yml"
+apart() { # WORKFLOW: the tools of CI, hundreds of packages, cannot change what a release ships
+    awk '/^  [a-z]+:$/ { tools = programs = 0 } /run: \.ci\/tools/ { tools = 1 } /run: deploy\/release\/compile/ { programs = 1 }
+        tools && programs { print "a job compiles programs beside the tools of CI"; exit 1 }' "$1"
+}
+passes 'workflows: a release is compiled without the tools of CI' apart .github/workflows/release.yml
 mistake() { # FROM TO: the release workflow with a mistake
     mkdir -p "$work/.github/workflows"
     replaced .github/workflows/release.yml "$1" "$2" >"$work/.github/workflows/release.yml"
 }
 mistake 'needs: [test, build]' 'needs: [tests, build]'
 catches 'a job that needs a missing one' actionlint "$work/.github/workflows/release.yml"
+mistake '- run: deploy/release/tools' $'- run: .ci/tools\n      - run: deploy/release/tools'
+catches 'the tools of CI beside the compiler' apart "$work/.github/workflows/release.yml"
 mistake '${{ github.server_url }}' '${{ github.server }}'
 catches 'an unknown value' actionlint "$work/.github/workflows/release.yml"
 mistake 'deploy/release/notes "${GITHUB_REF_NAME#v}" >notes.md' 'deploy/release/notes "${{ github.ref_name }}" >notes.md'
