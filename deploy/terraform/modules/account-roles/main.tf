@@ -13,7 +13,7 @@ module "documents" {
   for_each = var.roles
 
   partition = var.partition
-  mint      = var.mint
+  mint      = merge(var.mint, { public = coalesce(var.mint.public, false) })
   images    = merge(each.value, { account_id = var.account_id })
   trust = {
     principals      = var.broker_roles

@@ -36,7 +36,7 @@ variable "source_identity" {
 }
 
 variable "mint" {
-  description = "How the roles request tokens, as `mint` of modules/documents."
+  description = "How the roles request tokens, as `mint` of modules/documents, but those of ECR Public only with `public`."
   type = object({
     public      = optional(bool)
     short_lived = optional(bool, false)

@@ -6,7 +6,7 @@ locals {
 
   has_public = coalesce(var.mint.public, var.partition == "aws")
 
-  # AWS has no narrower resource than * for these actions.
+  # AWS has no narrower resource than * for these actions. Why sts:GetServiceBearerToken has no condition: deploy/README.md.
   mint = concat(
     [{ Sid = "MintPrivate", Effect = "Allow", Action = ["ecr:GetAuthorizationToken"], Resource = ["*"] }],
     local.has_public ? [{

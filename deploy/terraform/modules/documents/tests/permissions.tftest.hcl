@@ -64,6 +64,18 @@ run "nothing_asked_for" {
   }
 }
 
+run "without_ecr_public" {
+  command = plan
+  variables {
+    mint = { public = false }
+  }
+
+  assert {
+    condition     = [for statement in jsondecode(output.mint).Statement : statement.Sid] == ["MintPrivate"]
+    error_message = output.mint
+  }
+}
+
 run "china" {
   command = plan
   variables {
