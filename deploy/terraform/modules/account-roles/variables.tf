@@ -1,5 +1,5 @@
 variable "partition" {
-  description = "AWS partition: aws, aws-cn or aws-us-gov."
+  description = "AWS partition of every ARN."
   type        = string
   default     = "aws"
   nullable    = false

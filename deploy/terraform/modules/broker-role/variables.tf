@@ -26,7 +26,7 @@ variable "tags" {
 }
 
 variable "partition" {
-  description = "AWS partition: aws, aws-cn or aws-us-gov."
+  description = "AWS partition of every ARN."
   type        = string
   default     = "aws"
   nullable    = false
