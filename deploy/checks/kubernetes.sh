@@ -95,6 +95,20 @@ catches 'a misspelt field of a Certificate' valid "$work/planted"
 replaced "$rendered/central-none" 'kind: PodDisruptionBudget' 'kind: PodDisruptionBudgets' >"$work/planted"
 catches 'an unknown kind' valid "$work/planted"
 
+apart() { # FILE FILE: applied and deleted each by itself, they share no object
+    "$python" - "$@" <<'END'
+import sys, yaml
+one, other = ({(i["kind"], i["metadata"].get("namespace"), i["metadata"]["name"]) for i in yaml.safe_load_all(open(file)) if i} for file in sys.argv[1:])
+if not one or not other or one & other:
+    print("nothing rendered" if not one or not other else one & other)
+END
+}
+for renderer in kustomize charts; do
+    passes "$renderer: central and node-local share no object" apart "$work/$renderer"/{central,node-local}-all
+done
+replaced "$rendered/node-local-all" issuer-keys.ecr-broker-node issuer-keys.ecr-broker >"$work/planted"
+catches 'a ClusterRoleBinding of both' apart "$rendered/central-all" "$work/planted"
+
 admitted() { # CHILD: the NetworkPolicy of the central broker admits the namespace of this rendering
     "$python" - "$rendered/central-none" "$1" <<'END'
 import sys, yaml
