@@ -130,6 +130,21 @@ for sync in "${syncs[@]%/*}"; do
     kubectl kustomize "$kubernetes/secrets-sync/$sync" >"$work/syncs/$sync" || fail "kubectl kustomize: $kubernetes/secrets-sync/$sync"
 done
 passes "secrets-sync (${syncs[*]%/*}): schemas" valid "$work/syncs"/*
+permitted() { # FILE...: the roles there permit the Secrets that `sync` writes
+    "$python" - "$@" <<'END'
+import re, sys, yaml
+for file in sys.argv[1:]:
+    items = list(yaml.safe_load_all(open(file)))
+    permitted = {(i["metadata"].get("namespace", ""), n) for i in items for r in i.get("rules") or [] for n in r.get("resourceNames", [])}
+    args, = (" ".join(i["spec"]["template"]["spec"]["containers"][0]["args"]) for i in items if i["kind"] == "Deployment")
+    for written in re.findall(r"--kubernetes-secret[ =](?:([^ /]+)/)?(\S+)", args):
+        if written not in permitted:
+            print(f"{file}: {written} is not one of {permitted}")
+END
+}
+passes 'secrets-sync: the roles permit the Secrets of the arguments' permitted "$work/syncs"/*
+replaced "$work/syncs/flux" flux-system/ecr-pull team-a/ecr-pull >"$work/planted"
+catches 'a Secret in another namespace than the role' permitted "$work/planted"
 replaced "$work/syncs/selected" resourceNames: resourcesNames: >"$work/planted"
 catches 'a misspelt field of a ClusterRole' valid "$work/planted"
 replaced "$work/syncs/named" 'kind: RoleBinding' 'kind: RoleBindings' >"$work/planted"
@@ -298,6 +313,31 @@ END
 for cluster in EKS self-managed; do
     passes "docs/kubernetes.md: files for $cluster, by kubectl as by Helm" page docs/kubernetes.md "$cluster"
 done
+# A directory of a page, beside the same checkout: pods of the reader's image, and Secrets that the roles permit.
+pasted() { # PAGE DIRECTORY
+    local directory=$work/pasted/cluster/$2
+    rm -rf "$work/pasted"
+    mkdir -p "$directory"
+    ln -s "$PWD" "$work/pasted/ecr-broker"
+    sed -n "/^# ${2}\/kustomization.yaml$/,/^\`\`\`$/{/^\`\`\`$/d;p}" "$1" >"$directory/kustomization.yaml"
+    if [[ $2 = nodes ]]; then
+        cp "$kubernetes/components/parent/config.toml" "$directory"
+        touch "$directory/grants-kubelet.toml"
+    fi
+    kubectl kustomize "$directory" >"$work/pasted/objects" || return 1
+    valid "$work/pasted/objects" || return 1
+    grep -E '^ *(- )?image: ' "$work/pasted/objects" >"$work/pasted/images" || return 1
+    grep -v ' registry.example/ecr-broker:[0-9.]*$' "$work/pasted/images" || true
+    [[ $1 != */secrets.md ]] || permitted "$work/pasted/objects"
+}
+for pasted in kubernetes/nodes kubernetes/push clients/secrets/secrets clients/secrets/team-b; do
+    passes "docs/${pasted%/*}.md: ${pasted##*/}/kustomization.yaml" pasted "docs/${pasted%/*}.md" "${pasted##*/}"
+done
+replaced docs/clients/secrets.md 'images: [{ name: ecr-broker' 'images: [{ name: broker' >"$work/secrets.md"
+catches 'pods of an image that no registry has' pasted "$work/secrets.md" secrets
+replaced docs/clients/secrets.md 'value: team-b }' 'value: team-a }' >"$work/secrets.md"
+catches 'a role for another namespace' pasted "$work/secrets.md" team-b
+
 replaced docs/kubernetes.md 'components: [../ecr-broker/deploy/kubernetes/components/irsa]' 'components: [../ecr-broker/deploy/kubernetes/components/irsa, ../ecr-broker/deploy/kubernetes/components/issuer-keys]' >"$work/page.md"
 catches 'keys of the API server for EKS' page "$work/page.md" EKS
 replaced docs/kubernetes.md '; /^jwks_uri/d' '' >"$work/page.md"
