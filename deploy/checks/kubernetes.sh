@@ -142,6 +142,18 @@ for file in sys.argv[1:]:
             print(f"{file}: {written} is not one of {permitted}")
 END
 }
+without_links() { # FILE...: no pod gets a variable for each Service of its namespace
+    "$python" - "$@" <<'END'
+import sys, yaml
+for file in sys.argv[1:]:
+    pods = [i["spec"]["template"]["spec"] for i in yaml.safe_load_all(open(file)) if i and "template" in i.get("spec", {})]
+    if not pods or any(pod.get("enableServiceLinks") is not False for pod in pods):
+        print(f"{file}: enableServiceLinks is not false")
+END
+}
+passes 'every pod: enableServiceLinks is false' without_links "$rendered"/* "$work/charts"/* "$work/syncs"/*
+sed '/enableServiceLinks/d' "$work/syncs/named" >"$work/planted"
+catches 'a pod with service links' without_links "$work/planted"
 passes 'secrets-sync: the roles permit the Secrets of the arguments' permitted "$work/syncs"/*
 replaced "$work/syncs/flux" flux-system/ecr-pull team-a/ecr-pull >"$work/planted"
 catches 'a Secret in another namespace than the role' permitted "$work/planted"
@@ -337,6 +349,40 @@ replaced docs/clients/secrets.md 'images: [{ name: ecr-broker' 'images: [{ name:
 catches 'pods of an image that no registry has' pasted "$work/secrets.md" secrets
 replaced docs/clients/secrets.md 'value: team-b }' 'value: team-a }' >"$work/secrets.md"
 catches 'a role for another namespace' pasted "$work/secrets.md" team-b
+
+# The caller's pod of the page, whole: Kubernetes knows its fields, and the page's grant names its service account.
+caller() { # PAGE
+    # shellcheck disable=SC2016 # the fences of Markdown
+    {
+        printf 'apiVersion: v1\nkind: Pod\nmetadata: { name: job, namespace: ci }\nspec:\n'
+        sed -n '/^## Callers$/,/^## /{/^```yaml$/,/^```$/{/^```/!s/^/  /p}}' "$1"
+    } >"$work/caller"
+    valid "$work/caller" || return 1
+    local account
+    account=$(sed -n 's/^  serviceAccountName: //p' "$work/caller")
+    grep -q "subject = \"system:serviceaccount:ci:$account\"" "$1" || echo "no grant for the service account '$account'"
+}
+passes "docs/kubernetes.md: the caller's pod" caller docs/kubernetes.md
+replaced docs/kubernetes.md $'serviceAccountName: runner\n' '' >"$work/page.md"
+catches 'a caller without its service account' caller "$work/page.md"
+
+# The CronJob of the page, and what Pod Security's `restricted` wants of it. deploy/kubernetes/try asks a real API server.
+renewal() { # PAGE
+    # shellcheck disable=SC2016 # the fences of Markdown
+    sed -n '/^apiVersion: batch/,/^```$/{/^```$/!p}' "$1" >"$work/renewal"
+    valid "$work/renewal" || return 1
+    "$python" - "$work/renewal" <<'END'
+import sys, yaml
+spec = next(yaml.safe_load_all(open(sys.argv[1])))["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+pod, container = spec["securityContext"], spec["containers"][0]["securityContext"]
+seen = (pod.get("runAsNonRoot"), pod.get("seccompProfile"), container.get("allowPrivilegeEscalation"), container.get("capabilities"))
+if seen != (True, {"type": "RuntimeDefault"}, False, {"drop": ["ALL"]}):
+    print(f"not restricted: {seen}")
+END
+}
+passes 'docs/clients/external-secrets.md: the CronJob is restricted' renewal docs/clients/external-secrets.md
+replaced docs/clients/external-secrets.md 'runAsNonRoot: true, ' '' >"$work/page.md"
+catches 'a CronJob that may run as root' renewal "$work/page.md"
 
 replaced docs/kubernetes.md 'components: [../ecr-broker/deploy/kubernetes/components/irsa]' 'components: [../ecr-broker/deploy/kubernetes/components/irsa, ../ecr-broker/deploy/kubernetes/components/issuer-keys]' >"$work/page.md"
 catches 'keys of the API server for EKS' page "$work/page.md" EKS
