@@ -183,8 +183,9 @@ catches 'a chart without one object' compared "$work/chart"
 copied templates/_config.tpl 'drain_delay   = "5s"' 'drain_delay   = "6s"'
 catches 'a chart with another configuration' compared "$work/chart"
 
-accepts() { # VALUE...: the schema accepts these values
-    helm_quietly template ecr-broker "$chart" "$version" "${@/#/--set=}"
+accepts() { # VALUE...: the schema accepts these values, or flags of helm
+    local flags=("${@/#/--set=}")
+    helm_quietly template ecr-broker "$chart" "$version" "${flags[@]/#--set=--/--}"
 }
 passes 'values.schema.json: accepts values' accepts replicas=5 aws.region=eu-central-1 'image.digest=sha256:0000000000000000000000000000000000000000000000000000000000000000'
 for region in us-gov-west-1 cn-northwest-1 eusc-de-east-1 us-isob-east-1; do
@@ -193,6 +194,13 @@ done
 for wrong in mode=centre replicas=three replicas=0 aws.regoin=us-east-1 aws.region=Frankfurt image.digest=latest issuer.url=http://issuer.example json.hosts[0]=Upper aws.identity=irsa env[0].name=lower grants.ci=nothing; do
     catches "values.schema.json: $wrong" accepts "$wrong"
     grep -q 'specifications of the schema' "$work/helm" || fail "$wrong was refused otherwise: $(<"$work/helm")"
+done
+
+# Its default is the central broker.
+passes 'chart: a central broker with another parent' accepts parent.enabled=true
+for own in ecr-broker ecr-broker.ecr-broker.svc. ecr-broker-headless.ecr-broker.svc.cluster.local:50051; do
+    catches "chart: $own as its own parent" accepts --namespace=ecr-broker parent.enabled=true "parent.address=https://$own"
+    grep -q 'is this broker itself' "$work/helm" || fail "$own was refused otherwise: $(<"$work/helm")"
 done
 
 passes 'prometheusrule.yaml: as deploy/kubernetes/prometheusrule makes it' diff <("$kubernetes/prometheusrule") "$kubernetes/components/prometheusrule/prometheusrule.yaml"

@@ -51,17 +51,15 @@ output = "stdout"
 
 [aws]
 region = {{ .Values.aws.region | quote }}
-{{- with .Values.parent }}
-{{- if .enabled }}
+{{- if .Values.parent.enabled }}
 
 # The central broker knows this one by the token of its service account.
 [[parents]]
 name       = "central"
-addresses  = [{{ .address | quote }}]
+addresses  = [{{ include "ecr-broker.parentAddress" . | quote }}]
 tls_ca     = "/etc/ecr-broker-ca/ca.crt"
 token_file = "/var/run/secrets/ecr-broker/token"
 registries = [{ accounts = ["*"], regions = ["*"] }, { public = true }]
-{{- end }}
 {{- end }}
 {{- with .Values.extraConfig }}
 

@@ -37,6 +37,15 @@ labels:
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ with .Values.image.digest }}@{{ . }}{{ end }}
 {{- end }}
 
+{{/* Address of the parent, which is not a Service of this release: the broker would ask itself. */}}
+{{- define "ecr-broker.parentAddress" -}}
+{{- $host := (urlParse .Values.parent.address).hostname | lower | trimSuffix "." }}
+{{- $name := include "ecr-broker.name" . | regexQuoteMeta }}
+{{- $own := printf `^%s(-headless)?(\.%s(\.svc(\..+)?)?)?$` $name (regexQuoteMeta .Release.Namespace) }}
+{{- if regexMatch $own $host }}{{ fail (printf "parent.address: %s is this broker itself; name another broker" $host) }}{{ end }}
+{{- .Values.parent.address }}
+{{- end }}
+
 {{/* Security of a container. */}}
 {{- define "ecr-broker.containerSecurity" -}}
 allowPrivilegeEscalation: false
