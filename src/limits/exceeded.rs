@@ -45,21 +45,17 @@ impl LimitExceeded {
             Self::Global(Resource::WatchBytes, _) => LimitName::WatchBytes,
         }
     }
-
-    /// Returns the same with a longer retry delay.
-    pub(super) fn later_by(self, time: Duration) -> Self {
-        let later = |RetryAfter(delay): RetryAfter| RetryAfter(delay.saturating_add(time));
-        match self {
-            Self::PerCaller(resource, delay) => Self::PerCaller(resource, later(delay)),
-            Self::Global(resource, delay) => Self::Global(resource, later(delay)),
-        }
-    }
 }
 
 impl RetryAfter {
     /// Returns one to two times the delay, at random: callers that are rejected together must not retry together.
     pub(super) fn spread(delay: Duration) -> Self {
         Self(jitter::at_least(delay, 1.0))
+    }
+
+    /// Returns the same with a longer delay.
+    pub(super) fn later_by(self, time: Duration) -> Self {
+        Self(self.0.saturating_add(time))
     }
 }
 

@@ -89,7 +89,7 @@ impl UsageLimits {
 
     pub(super) fn admit(&self, principal: &Principal, requests: NonZeroU32) -> Result<Admission, LimitExceeded> {
         let admission = self.enter(principal, Resource::InFlight, requests)?;
-        self.check_rate(principal, &admission, requests, self.now()).map(|()| admission)
+        self.check_rate(principal, &admission, requests, Duration::ZERO, self.now()).map(|()| admission)
     }
 
     /// Admits one request of the caller of `usage`.
@@ -98,7 +98,7 @@ impl UsageLimits {
         let caller = usage.get(now, || self.caller(principal));
         let admission = Admission::enter(caller, Arc::clone(&self.total), Resource::InFlight, NonZeroU32::MIN);
         self.check(principal, &admission)?;
-        self.check_rate(principal, &admission, NonZeroU32::MIN, now).map(|()| admission)
+        self.check_rate(principal, &admission, NonZeroU32::MIN, Duration::ZERO, now).map(|()| admission)
     }
 
     /// Adds requests to an admission, once it is known how many a call has. The retry delay is that of the whole call: a retry asks
@@ -113,8 +113,7 @@ impl UsageLimits {
         let more = Admission::enter(caller, total, admission.resource, requests);
         self.check(principal, &more)?;
         let first = admission.caller.rate.time_of_one();
-        let admitted = self.check_rate(principal, &more, requests, self.now());
-        admitted.map_err(|exceeded| exceeded.later_by(first)).map(|()| admission.merge(more))
+        self.check_rate(principal, &more, requests, first, self.now()).map(|()| admission.merge(more))
     }
 
     pub(super) fn admit_watch(
@@ -166,14 +165,17 @@ impl UsageLimits {
         })
     }
 
+    /// Takes requests from the caller's rate. `later` is added to the retry delay.
     fn check_rate(
         &self,
         principal: &Principal,
         admission: &Admission,
         requests: NonZeroU32,
+        later: Duration,
         now: Duration,
     ) -> Result<(), LimitExceeded> {
-        admission.caller.admit(requests, now).inspect_err(|exceeded| {
+        let exceeded = |wait| LimitExceeded::PerCaller(Resource::InFlight, RetryAfter::spread(wait).later_by(later));
+        admission.caller.rate.admit(requests, now).map_err(exceeded).inspect_err(|exceeded| {
             self.hits.count(LimitName::CallerRate);
             self.log(principal, exceeded);
         })
@@ -198,13 +200,6 @@ impl UsageLimits {
             }
             LimitExceeded::PerCaller(..) | LimitExceeded::Global(..) => {}
         }
-    }
-}
-
-impl CallerUsage {
-    fn admit(&self, requests: NonZeroU32, now: Duration) -> Result<(), LimitExceeded> {
-        let exceeded = |wait| LimitExceeded::PerCaller(Resource::InFlight, RetryAfter::spread(wait));
-        self.rate.admit(requests, now).map_err(exceeded)
     }
 }
 
