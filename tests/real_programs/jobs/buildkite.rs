@@ -27,8 +27,9 @@ fn push(job: impl FnOnce(&Site, i64) -> Command, name: &str, script: &str) {
 #[test]
 #[ignore = "needs PyYAML, crane, curl, docker-registry and htpasswd, which .ci/tools installs"]
 fn buildkite_job_pushes_for_longer_than_its_tokens_live() {
-    let checked = "[ \"$* $BUILDKITE_OIDC_TOKEN_CLAIMS\" = 'oidc request-token --audience ecr-broker pipeline_id' ] || \
-                   { echo \"usage: $* $BUILDKITE_OIDC_TOKEN_CLAIMS\" >&2; exit 2; }";
+    let checked = "[ \"$BUILDKITE_OIDC_TOKEN_CLAIMS: $*\" = \
+                   'organization_id,pipeline_id: oidc request-token --audience ecr-broker' ] || \
+                   { echo \"usage: $*\" >&2; exit 2; }";
     let job = |site: &Site, seconds| {
         let mut python = site.command(tools().join("venv/bin/python"), seconds);
         python.arg(script("jobs/pipeline.py")).arg(file("buildkite", "pipeline.yml"));
