@@ -1,5 +1,6 @@
 # shellcheck shell=bash disable=SC2154 # variables of deploy/check
 # The version of Cargo.toml: the chart, manifests, pages and examples name the same one, and the changelog has its section.
+# And the pages name its rust-version.
 
 release=$(sed -n '/^\[package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 number='[0-9]+\.[0-9]+\.[0-9]+' other=0.0.1
@@ -38,3 +39,16 @@ has_section() { # CHANGELOG
 passes 'version: the changelog has its section' has_section CHANGELOG.md
 replaced CHANGELOG.md "## $release " "## $other " >"$work/CHANGELOG.md"
 catches 'a version without a section' has_section "$work/CHANGELOG.md"
+
+# cargo refuses an older patch release, too.
+same_rust() { # CARGO_TOML PAGE...
+    local rust page
+    rust=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$1")
+    for page in "${@:2}"; do
+        grep -qF "Rust $rust" "$page" || { printf '%s does not name Rust %s, the rust-version of Cargo.toml\n' "$page" "$rust"; return 1; }
+    done
+}
+pages=(README.md docs/install.md docs/support.md)
+passes 'version: the pages name the oldest Rust' same_rust Cargo.toml "${pages[@]}"
+replaced Cargo.toml 'rust-version = "1.' 'rust-version = "2.' >"$work/Cargo.toml"
+catches 'another oldest Rust' same_rust "$work/Cargo.toml" "${pages[@]}"
