@@ -91,7 +91,7 @@ if $uninstall; then
         rm -f "$file" "$file.new"
     done <"$manifest"
     directories=$(LC_ALL=C sort -ru "$record/directories" 2>/dev/null) || true
-    rm -f "$manifest" "$manifest.new" "$record/directories"
+    rm -f "$manifest" "$manifest.new" "$record/directories" "$record/directories.new"
     # Those that the installation made, the deepest first; others have put files into some.
     printf '%s\n' "$directories" "$record" | while read -r directory; do
         rmdir "$directory" 2>/dev/null || true
@@ -185,10 +185,14 @@ each() {
     "$1" 0644 "$content/host/logrotate.d/ecr-broker" "$record/logrotate"
 }
 
-# note MODE FILE TARGET: lists the file, and the directories that are missing on its way.
 note() {
     printf '%s\n' "$3" >>"$work/installed"
-    directory=$(dirname "$3")
+    note_directories "$3"
+}
+
+# note_directories FILE: lists those that are missing on its way.
+note_directories() {
+    directory=$(dirname "$1")
     while [ ! -d "$directory" ]; do
         printf '%s\n' "$directory" >>"$work/directories"
         directory=$(dirname "$directory")
@@ -204,6 +208,7 @@ put() {
 
 # Before the first file, with those of the last installation: --uninstall removes what an aborted run has put, too.
 each note
+note_directories "$manifest"
 for list in installed directories; do
     cat "$record/$list" "$work/$list" 2>/dev/null | sort -u >"$work/union"
     put 0644 "$work/union" "$record/$list"

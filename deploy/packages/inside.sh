@@ -218,4 +218,8 @@ refuses 'has both programs' --without-service --helper-only
 /packages/install.sh --uninstall >/packages/install.log 2>&1 || fail "install.sh --uninstall: $(</packages/install.log)"
 gone /etc/ecr-broker /etc/ecr-broker/environment
 step 'archive: programs alone installed and removed'
+/packages/install.sh --from /packages --helper-only --prefix /usr/helper >/packages/install.log 2>&1 || fail "install.sh: $(</packages/install.log)"
+/packages/install.sh --uninstall --prefix /usr/helper >/packages/install.log 2>&1 || fail "install.sh --uninstall: $(</packages/install.log)"
+gone /etc/ecr-broker /etc/ecr-broker/environment
+step "archive: docker's helper alone installed and removed, below a new prefix"
 touch /packages/passed
