@@ -191,11 +191,33 @@ passes 'values.schema.json: accepts values' accepts replicas=5 aws.region=eu-cen
 for region in us-gov-west-1 cn-northwest-1 eusc-de-east-1 us-isob-east-1; do
     passes "values.schema.json: aws.region=$region" accepts "aws.region=$region"
 done
-for wrong in mode=centre replicas=three replicas=0 aws.regoin=us-east-1 aws.region=Frankfurt image.digest=latest issuer.url=http://issuer.example json.hosts[0]=Upper aws.identity=irsa env[0].name=lower grants.ci=nothing; do
+for wrong in mode=centre replicas=three replicas=0 aws.regoin=us-east-1 aws.region=Frankfurt image.digest=latest issuer.url=http://issuer.example json.hosts[0]=Upper aws.identity=irsa env[0].name=lower env[0].name=ONLY grants.ci=nothing \
+    env[0].name=BOTH,env[0].value=a,env[0].valueFrom.secretKeyRef.name=a resources.limit.memory=1Gi resources.limits.memory=much affinity.foo=1 \
+    networkPolicy.egress[0].too=1 tolerations[0].kye=a 'podLabels.app\.kubernetes\.io/name=other' 'serviceMonitor.labels.helm\.sh/chart=other'; do
     catches "values.schema.json: $wrong" accepts "$wrong"
     grep -q 'specifications of the schema' "$work/helm" || fail "$wrong was refused otherwise: $(<"$work/helm")"
 done
 
+# YAML takes them for numbers, a truth value and nothing.
+numeric=(tls.secretName=123 networkPolicy.monitoringNamespace=1234 parent.caConfigMap=0x1f valkey.image=12:30 priorityClassName=true hostDirectory.image=null)
+named() { # CHART RELEASE: names that look like other types stay names
+    helm template "$2" "$1" "$version" --namespace 1000 --set mode=node-local,certManager.enabled=true,valkey.enabled=true,parent.enabled=true,hostDirectory.create=true \
+        "${numeric[@]/#/--set-string=}" >"$work/named" 2>"$work/helm" || { cat "$work/helm"; return 1; }
+    valid "$work/named"
+}
+passes 'chart: numeric names' named "$chart" 2026
+for quoted in '_helpers.tpl instance: {{ .Release.Name' '_helpers.tpl namespace: {{ .Release.Namespace' 'certificates.yaml secretName: {{ .Values.tls.secretName' \
+    'workload.yaml secretName: {{ .Values.tls.secretName' 'workload.yaml name: {{ .Values.parent.caConfigMap' 'valkey.yaml image: {{ .Values.valkey.image'; do
+    copied "templates/${quoted%% *}" "${quoted#* } | quote" "${quoted#* }"
+    catches "chart: $quoted without quotes" named "$work/chart" 2026
+done
+replacing() { # the values replace a variable of the chart, and no name comes twice
+    accepts valkey.enabled=true env[0].name=ECR_BROKER_SHARED_CACHE_URL,env[0].value=rediss://other || return 1
+    [[ $(grep -A 1 'name: ECR_BROKER_SHARED_CACHE_URL$' "$work/helm") = *rediss://other && $(grep -c SHARED_CACHE_URL "$work/helm") = 1 ]] || echo 'the variable is another, or two'
+}
+passes 'chart: a variable that replaces one of the chart' replacing
+catches 'chart: a variable that is set twice' accepts env[0].name=A,env[0].value=x,env[1].name=A,env[1].value=y
+grep -q 'A is set twice' "$work/helm" || fail "a variable was refused otherwise: $(<"$work/helm")"
 # Its default is the central broker.
 passes 'chart: a central broker with another parent' accepts parent.enabled=true
 for own in ecr-broker ecr-broker.ecr-broker.svc. ecr-broker-headless.ecr-broker.svc.cluster.local:50051; do

@@ -4,12 +4,12 @@
 
 {{- define "ecr-broker.selector" -}}
 app.kubernetes.io/name: ecr-broker
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "ecr-broker.valkeySelector" -}}
 app.kubernetes.io/name: ecr-broker-valkey
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "ecr-broker.chartLabels" -}}
@@ -19,7 +19,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 
 {{/* Namespace and labels of every object. */}}
 {{- define "ecr-broker.metadata" -}}
-namespace: {{ .Release.Namespace }}
+namespace: {{ .Release.Namespace | quote }}
 labels:
   {{- include "ecr-broker.selector" . | nindent 2 }}
   {{- include "ecr-broker.chartLabels" . | nindent 2 }}
@@ -27,7 +27,7 @@ labels:
 
 {{- define "ecr-broker.valkeyMetadata" -}}
 name: {{ include "ecr-broker.name" . }}-valkey
-namespace: {{ .Release.Namespace }}
+namespace: {{ .Release.Namespace | quote }}
 labels:
   {{- include "ecr-broker.valkeySelector" . | nindent 2 }}
   {{- include "ecr-broker.chartLabels" . | nindent 2 }}
@@ -44,6 +44,19 @@ labels:
 {{- $own := printf `^%s(-headless)?(\.%s(\.svc(\..+)?)?)?$` $name (regexQuoteMeta .Release.Namespace) }}
 {{- if regexMatch $own $host }}{{ fail (printf "parent.address: %s is this broker itself; name another broker" $host) }}{{ end }}
 {{- .Values.parent.address }}
+{{- end }}
+
+{{/* Variables of the chart, then those of the values, which replace them. Two of a name would not be merged on the server. */}}
+{{- define "ecr-broker.env" -}}
+{{- $chart := index . 0 }}
+{{- $values := dict }}
+{{- range index . 1 }}
+{{- if hasKey $values .name }}{{ fail (printf "env: %s is set twice; keep one" .name) }}{{ end }}
+{{- $_ := set $values .name . }}
+{{- end }}
+{{- $all := list }}
+{{- range $chart }}{{ if not (hasKey $values .name) }}{{ $all = append $all . }}{{ end }}{{ end }}
+{{- with concat $all (index . 1) }}{{ toYaml . }}{{ end }}
 {{- end }}
 
 {{/* Security of a container. */}}
