@@ -185,6 +185,7 @@ each() {
     "$1" 0644 "$content/host/logrotate.d/ecr-broker" "$record/logrotate"
 }
 
+# note MODE FILE TARGET: lists the file, and the directories that are missing on its way.
 note() {
     printf '%s\n' "$3" >>"$work/installed"
     note_directories "$3"
