@@ -47,7 +47,7 @@ manifests() { # ARCHIVE
     tar --extract --file "$1" --directory "$work/manifests"
     local one
     for one in overlays/{central,node-local,sidecar} secrets-sync/{named,selected,argocd,flux}; do
-        diff <(kubectl kustomize "deploy/kubernetes/$one") <(kubectl kustomize "$work/manifests/kubernetes/$one") || return 1
+        diff <(kubectl kustomize "deploy/kubernetes/$one") <(kubectl kustomize "$work"/manifests/*/"deploy/kubernetes/$one") || return 1
     done
 }
 small=$(echo "$work/one"/ecr-broker-kubernetes-*.tar.gz)
@@ -56,7 +56,7 @@ passes 'release: the manifests' manifests "$small"
 passes 'release: bootstrap of nodes' cmp deploy/kubernetes/node/bootstrap "$work/one/bootstrap"
 mkdir "$work/lacks"
 tar --extract --file "$small" --directory "$work/lacks"
-rm "$work/lacks/kubernetes/base/config.toml"
+rm "$work"/lacks/*/deploy/kubernetes/base/config.toml
 tar --create --gzip --file "$work/lacks.tar.gz" --directory "$work/lacks" .
 catches 'manifests without a file' manifests "$work/lacks.tar.gz"
 

@@ -9,7 +9,8 @@ others() { # FILE_OR_DIRECTORY...: names another version of the project
     local found
     found=$({
         # Images, packages, archives, addresses of releases, and the GitHub action.
-        grep -rHnoE --binary-files=without-match "ecr-broker(/[a-z/-]+)?[:_@/-]v?$number" "$@"
+        grep -rHnoE --binary-files=without-match "ecr-broker(/[a-z/-]+|-kubernetes)?[:_@/-]v?$number" "$@"
+        grep -rHnoE --include='*.md' "newTag: $number" "$@"
         grep -rHnoE --include={Chart,kustomization}.yaml "^ *(newTag|version|appVersion): $number" "$@"
         grep -rHnE --include=Cargo.lock --after-context=1 '^name = "ecr-broker"$' "$@" | grep -oE "^.*version = \"$number"
     } | grep -vE "[^0-9.]${release//./\\.}\$" || true)
@@ -28,6 +29,8 @@ planted() { # FILE FROM TO: others on a copy of the file with a mistake
 planted deploy/helm/ecr-broker/Chart.yaml "version: $release" "version: $other"
 planted deploy/helm/ecr-broker/Chart.yaml "appVersion: $release" "appVersion: $other"
 planted deploy/kubernetes/base/kustomization.yaml "newTag: $release" "newTag: $other"
+planted docs/kubernetes.md "newTag: $release" "newTag: $other"
+planted docs/kubernetes.md "ecr-broker-kubernetes-$release" "ecr-broker-kubernetes-$other"
 planted examples/compose/compose.yaml "ecr-broker:$release" "ecr-broker:$other"
 planted docs/clients/kubelet.md "ecr-broker_$release-1" "ecr-broker_$other-1"
 planted docs/ci/github.md "github-action@v$release" "github-action@v$other"
