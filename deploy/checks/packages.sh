@@ -17,7 +17,8 @@ for program in ecr-broker docker-credential-ecr-broker; do
     strip -o "$work/programs/$program" "$(dirname "$ECR_BROKER")/$program"
 done
 released() { # DIRECTORY PLATFORM=PROGRAMS...: makes a release there
-    deploy/release/build --output "$1" --pages-from "$ECR_BROKER" "${@:2}" >/dev/null
+    # cargo tells when another one has its lock.
+    deploy/release/build --output "$1" --pages-from "$ECR_BROKER" "${@:2}" >"$work/released" 2>&1 || { cat "$work/released"; return 1; }
 }
 # Small programs for all platforms, for what is equal does not depend on them. 183: EM_AARCH64 in the header of a program.
 platforms=()
