@@ -106,16 +106,23 @@ refuses() {
     diff <(echo "$before") <(installed) >/packages/changed || fail "install.sh ${*:2} changed files: $(</packages/changed)"
 }
 
-# aborts PROGRAM PATTERN: install.sh ends where PROGRAM fails with an argument of that pattern; what it put can be uninstalled.
-aborts() {
+# broken PROGRAM PATTERN COMMAND...: runs the command where PROGRAM fails with arguments of that pattern.
+broken() {
     mkdir -p /packages/stubs
     install -m 0755 /dev/stdin "/packages/stubs/$1" <<END
 #!/bin/sh
 case "\$*" in $2) exit 1 ;; esac
 exec $(type -P "$1") "\$@"
 END
-    ! PATH=/packages/stubs:$PATH /packages/install.sh --from /packages >/packages/install.log 2>&1 || fail "install.sh succeeded without $1"
+    local code=0
+    PATH=/packages/stubs:$PATH "${@:3}" || code=$?
     rm "/packages/stubs/$1"
+    return "$code"
+}
+
+# aborts PROGRAM PATTERN: install.sh ends where PROGRAM fails with arguments of that pattern; what it put can be uninstalled.
+aborts() {
+    ! broken "$@" /packages/install.sh --from /packages >/packages/install.log 2>&1 || fail "install.sh succeeded without $1"
     [[ -e /usr/local/bin/ecr-broker ]] || fail "install.sh ended before $1: $(</packages/install.log)"
     /packages/install.sh --uninstall >/packages/install.log 2>&1 || fail "install.sh --uninstall after $1: $(</packages/install.log)"
 }
@@ -148,6 +155,15 @@ gone /etc/ecr-broker "$config" /etc/ecr-broker/environment "$rotation"
 apt-get purge -q -y ecr-broker >/packages/apt.log 2>&1 || fail "apt-get purge: $(</packages/apt.log)"
 gone /etc/ecr-broker /etc/ecr-broker/environment
 step 'deb: removed and purged'
+# systemd refuses everything, as without D-Bus: dpkg gets through, and says what is left to do. apt would set another PATH.
+for change in "--install $deb" '--purge ecr-broker'; do
+    # shellcheck disable=SC2086 # an action and its operand
+    broken systemctl '*' dpkg $change >/packages/dpkg.log 2>&1 || fail "dpkg $change without systemctl: $(</packages/dpkg.log)"
+    grep -q 'ecr-broker: run: systemctl daemon-reload' /packages/dpkg.log || fail "dpkg $change said nothing: $(</packages/dpkg.log)"
+done
+systemctl daemon-reload
+gone /etc/ecr-broker /etc/ecr-broker/environment
+step 'deb: installed and purged without systemctl'
 
 # Of RPM systems' package "filesystem", so a package for them does not own these.
 filesystem=(/usr/share/fish /usr/share/fish/vendor_completions.d /usr/share/zsh/site-functions)
