@@ -27,6 +27,6 @@ impl Applied {
 
     /// Returns whether another manager owns contents of the object.
     pub(super) fn is_of_another(&self) -> bool {
-        self.metadata.managed_fields.own_contents()
+        self.metadata.managed_fields.others_own_contents()
     }
 }

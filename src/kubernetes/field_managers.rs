@@ -24,7 +24,7 @@ struct FieldManager {
 
 impl FieldManagers {
     /// Returns whether another manager owns contents of the object. Of two syncs that create it at the same time, both are this manager.
-    pub(super) fn own_contents(&self) -> bool {
+    pub(super) fn others_own_contents(&self) -> bool {
         self.others().flat_map(|other| other.fields.keys()).any(|field| field != METADATA)
     }
 

@@ -33,11 +33,15 @@ impl Place {
         [("ECR_BROKER_ADDRESS", address), ("KUBECONFIG", self.api.kubeconfig()), ("RUST_LOG", "trace".to_owned())]
     }
 
-    /// Runs sync once, and searches its output for the credential.
-    fn once(&self, arguments: &[&str]) -> Ended {
+    fn sync(&self, arguments: &[&str]) -> Ended {
         let environment = self.environment();
         let environment: Vec<_> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let ended = run(&[&["sync", "--once"], arguments].concat(), &environment);
+        run(&[&["sync"], arguments].concat(), &environment)
+    }
+
+    /// Runs sync once, and searches its output for the credential.
+    fn once(&self, arguments: &[&str]) -> Ended {
+        let ended = self.sync(&[&["--once"], arguments].concat());
         let password = self.password();
         let auth = BASE64.encode(format!("AWS:{password}").as_bytes());
         let output = format!("{}{}", ended.stdout, ended.stderr);
@@ -178,9 +182,7 @@ fn secrets_of_others_and_immutable_ones_stay_and_are_reported() {
     assert_eq!(decoded(&place.secret("a/flux")["data"]["username"]), b"AWS");
     check_kept(&place, "a/flux", 1, "a/flux: the Secret has another type, and stays");
 
-    let environment = place.environment();
-    let environment: Vec<_> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let remove = |name: &str| run(&["sync", "--remove", "--kubernetes-secret", name], &environment);
+    let remove = |name: &str| place.sync(&["--remove", "--kubernetes-secret", name]);
     let denied = remove("a/flux");
     assert!(denied.code == 4 && denied.stderr.contains("; grant delete of Secrets"), "{denied:?}");
     place.api.allow("a", &["flux", "theirs"], &["get", "delete"]);
@@ -235,9 +237,7 @@ async fn secret_that_others_created_meanwhile_stays_as_it_is() {
     place.api.allow("a", &["theirs", "new"], &["get", "create", "patch", "delete"]);
     for arguments in [&["--once", PRIVATE][..], &["--remove"]] {
         place.api.apply_as("ecr-broker", &path("a/theirs"), &labelled("theirs"));
-        let environment = place.environment();
-        let environment: Vec<_> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let ended = run(&[&["sync", "--kubernetes-secret", "a/theirs"], arguments].concat(), &environment);
+        let ended = place.sync(&[&["--kubernetes-secret", "a/theirs"], arguments].concat());
         assert!(ended.code == 1 && ended.stderr.contains("the Secret is not sync's, and stays"), "{ended:?}");
         assert_as(&place.secret("a/theirs"), &before);
     }
